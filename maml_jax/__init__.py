@@ -1,0 +1,22 @@
+"""Few-shot meta-learning in JAX: a learner is an inner rule, a way to differentiate it, and a way
+to batch tasks."""
+
+from maml_jax import losses, models
+from maml_jax.algorithms import fomaml, maml
+from maml_jax.flax_adapter import from_flax
+from maml_jax.tasks import over_tasks
+from maml_jax.types import Batch, Episode, MetaLearner
+from maml_jax.version import __version__
+
+__all__ = [
+    "Batch",
+    "Episode",
+    "MetaLearner",
+    "__version__",
+    "fomaml",
+    "from_flax",
+    "losses",
+    "maml",
+    "models",
+    "over_tasks",
+]

@@ -1,0 +1,83 @@
+r"""How the inner gradient is differentiated: the second of the three choices.
+
+An inner step uses $g(\varphi, c) = \nabla_\varphi L(\varphi, c)$, with fast weights $\varphi$ and a
+context $c$ (the support set, and weights that do not adapt). The meta-gradient needs the
+derivative of $g$, and there are three ways to have it:
+
+- `"reverse"`: reverse mode over reverse mode. Exact; stores the activations of every inner step.
+- `"mixed"`: forward mode over reverse mode. Exact; stores only $\varphi$ and $c$.
+- `"first_order"`: the derivative is taken to be zero (Finn et al. 2017, §5.2; Nichol et al. 2018).
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias, get_args
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.custom_derivatives import SymbolicZero
+
+from maml_jax.trees import combine
+
+Differentiate: TypeAlias = Literal["mixed", "reverse", "first_order"]
+ContextLoss: TypeAlias = Callable[[Any, Any], jax.Array]
+"""`loss(fast, context) -> scalar`, both pytrees."""
+InnerGradient: TypeAlias = Callable[[Any, Any], Any]
+"""`gradient(fast, context) -> a pytree like fast`."""
+
+
+def inner_gradient(loss: ContextLoss, differentiate: Differentiate) -> InnerGradient:
+    """The gradient of `loss(fast, context)` in `fast`, to be differentiated once more as named."""
+    gradient = jax.grad(loss)
+    match differentiate:
+        case "reverse":
+            return gradient
+        case "first_order":
+            return lambda fast, context: lax.stop_gradient(gradient(fast, context))
+        case "mixed":
+            return _mixed(loss)
+    raise ValueError(
+        f"`differentiate` was {differentiate!r}; it may be one of {', '.join(get_args(Differentiate))}."
+    )
+
+
+def _mixed(loss: ContextLoss) -> InnerGradient:
+    r"""The gradient with its vector-Jacobian product computed forward over reverse.
+
+    By the symmetry of second derivatives, for a cotangent $u$ of $g$,
+
+    $$u^\top\!\left(\tfrac{\partial g}{\partial\varphi}, \tfrac{\partial g}{\partial c}\right)
+      = \left.\tfrac{d}{d\epsilon}\right|_0 \nabla_{(\varphi, c)} L(\varphi + \epsilon u, c),$$
+
+    one forward-mode derivative of one gradient, which yields the Hessian product and every cross
+    term at once. Nothing but $(\varphi, c)$ outlives the forward pass (MixFlow-MG, Kemaev et al. 2025).
+    """
+
+    @jax.custom_vjp
+    def gradient(fast, context):
+        return jax.grad(loss)(fast, context)
+
+    def forward(fast, context):
+        # Only now is it known which inputs are differentiated at all. The rest (images, labels)
+        # stay out of the gradient below; which they are travels in the residuals' structure.
+        moves = jax.tree.map(lambda leaf: leaf.perturbed, context)
+        fast, context = jax.tree.map(lambda leaf: leaf.value, (fast, context))
+        moving = jax.tree.map(lambda leaf, yes: leaf if yes else None, context, moves)
+        fixed = jax.tree.map(lambda leaf, yes: None if yes else leaf, context, moves)
+        return jax.grad(loss)(fast, context), (fast, moving, fixed)
+
+    def backward(residuals, cotangent):
+        fast, moving, fixed = residuals
+        both = jax.grad(lambda fast, moving: loss(fast, combine(moving, fixed)), argnums=(0, 1))
+        _, products = jax.jvp(lambda fast: both(fast, moving), (fast,), (_dense(cotangent),))
+        return products
+
+    gradient.defvjp(forward, backward, symbolic_zeros=True)
+    return gradient
+
+
+def _dense(cotangent: Any) -> Any:
+    return jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype) if isinstance(leaf, SymbolicZero) else leaf,
+        cotangent,
+    )

@@ -1,0 +1,63 @@
+"""The network of the article that this project follows."""
+
+import jax
+from flax import nnx
+
+from maml_jax.models.checks import check_positive
+from maml_jax.models.layers import Conv, max_pool
+
+# PyTorch's default for convolutions and dense layers: uniform within ±1/√fan_in, biases likewise.
+_torch_kernel = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def _torch_bias(fan_in: int) -> nnx.Initializer:
+    bound = fan_in**-0.5
+    return lambda key, shape, dtype=float: jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+class ArticleCNN(nnx.Module):
+    """Two unpadded 3×3 convolutions with ReLU and 2×2 maximum, then dense layers of 128 and `ways`.
+
+    It returns logits; the article's program applies a softmax to them before a loss that applies
+    another. Initial weights follow PyTorch's defaults.
+
+    Args:
+      ways: how many classes a task has; 10 in the article.
+      in_channels: 1 for grey images, 3 for colour.
+      image_size: height and width of the images in pixels, at least 10.
+      rngs: the random stream for the initial weights.
+
+    Call with `[examples, image_size, image_size, in_channels]`, get `[examples, ways]` logits.
+    """
+
+    def __init__(
+        self, ways: int, in_channels: int = 1, image_size: int = 28, *, rngs: nnx.Rngs
+    ):
+        check_positive(ways=ways, in_channels=in_channels, image_size=image_size)
+        side = ((image_size - 2) // 2 - 2) // 2
+        if side < 1:
+            raise ValueError(f"`image_size` was {image_size}; it must be at least 10.")
+
+        def convolution(channels, filters):
+            inits = {"kernel_init": _torch_kernel, "bias_init": _torch_bias(9 * channels)}
+            return Conv(channels, filters, **inits, rngs=rngs)
+
+        def dense(features, outputs):
+            inits = {"kernel_init": _torch_kernel, "bias_init": _torch_bias(features)}
+            return nnx.Linear(features, outputs, **inits, rngs=rngs)
+
+        self.convs = nnx.List([convolution(in_channels, 32), convolution(32, 64)])
+        self.hidden = dense(side * side * 64, 128)
+        self.head = dense(128, ways)
+        self.input_shape = (image_size, image_size, in_channels)
+
+    def features(self, x: jax.Array) -> jax.Array:
+        """What the head sees, `[examples, 128]`."""
+        if x.shape[1:] != self.input_shape:
+            raise ValueError(f"`x` had images of {x.shape[1:]}; the model takes {self.input_shape}.")
+        for convolution in self.convs:
+            x = max_pool(jax.nn.relu(convolution(x)))
+        return jax.nn.relu(self.hidden(x.reshape(x.shape[0], -1)))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.head(self.features(x))

@@ -1,0 +1,68 @@
+"""The multi-layer perceptron."""
+
+from collections.abc import Sequence
+
+import jax
+from flax import nnx
+
+from maml_jax.models.checks import check_positive
+from maml_jax.models.layers import BatchNorm
+
+
+class MLP(nnx.Module):
+    """Dense layers with ReLU between them, and a linear head; images are flattened.
+
+    `hidden=(40, 40)` on one input is the sinusoid network of Finn et al. 2017, and
+    `(256, 128, 64, 64)` with batch norm their Omniglot network without convolutions. Kernels
+    start from a normal of deviation 0.01 cut at two deviations for `batch_norm`, else He-normal.
+
+    Args:
+      in_features: inputs per example, all axes but the first taken together.
+      hidden: the width of each hidden layer.
+      out_features: outputs per example; the ways, for classification.
+      batch_norm: normalise each hidden layer by the current batch's statistics.
+      rngs: the random stream for the initial weights.
+
+    Call with `[examples, ...]`, get `[examples, out_features]`.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden: Sequence[int],
+        out_features: int,
+        batch_norm: bool = False,
+        *,
+        rngs: nnx.Rngs,
+    ):
+        widths = (in_features, *hidden)
+        check_positive(in_features=in_features, out_features=out_features)
+        check_positive(**{f"hidden[{i}]": width for i, width in enumerate(hidden)})
+        init = (
+            nnx.initializers.truncated_normal(0.01) if batch_norm else nnx.initializers.he_normal()
+        )
+        self.layers = nnx.List(
+            [
+                nnx.Linear(n, m, kernel_init=init, rngs=rngs)
+                for n, m in zip(widths, widths[1:], strict=False)
+            ]
+        )
+        norms = [BatchNorm(width, rngs=rngs) for width in hidden] if batch_norm else []
+        self.norms = nnx.List(norms)
+        self.head = nnx.Linear(widths[-1], out_features, kernel_init=init, rngs=rngs)
+        self.in_features = in_features
+
+    def features(self, x: jax.Array) -> jax.Array:
+        """What the head sees, `[examples, hidden[-1]]`."""
+        x = x.reshape(x.shape[0], -1)
+        if x.shape[1] != self.in_features:
+            raise ValueError(f"`x` had {x.shape[1]} features; the model takes {self.in_features}.")
+        for i, layer in enumerate(self.layers):
+            x = layer(x)
+            if self.norms:
+                x = self.norms[i](x)
+            x = jax.nn.relu(x)
+        return x
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.head(self.features(x))

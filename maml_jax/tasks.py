@@ -1,0 +1,93 @@
+"""How tasks are batched: the third of the three choices."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import Mesh, PartitionSpec
+
+from maml_jax.types import Episode, Meta, MetaLearner, Metrics
+
+Step: TypeAlias = Callable[[Meta, Episode], tuple[tuple[jax.Array, Metrics], Meta]]
+
+
+def over_tasks(learner: MetaLearner, chunk: int | None = None, mesh: Mesh | None = None) -> Step:
+    r"""The mean over tasks of `learner.value_and_grad`, for a batch of episodes; `jit` it.
+
+    $$\tfrac1T \sum_{t=1}^{T} \nabla_\theta L_t(\theta)$$
+
+    Args:
+      learner: what to do with one task.
+      chunk: how many tasks are vmapped together; the chunks follow one another in a scan that
+        accumulates their gradients, so that memory is a chunk's. It need not divide the number of
+        tasks. None: 1 on a CPU, where one task's activations stay in cache, and all tasks elsewhere.
+      mesh: a mesh with an axis `tasks`, over whose devices the tasks are dealt evenly.
+
+    Returns:
+      `step(meta, episodes) -> ((loss, metrics), meta-gradient)`, each a mean over the leading axis
+      of `episodes`.
+    """
+    if chunk is not None and (not isinstance(chunk, int) or chunk < 1):
+        raise ValueError(f"`chunk` was {chunk!r}; it must be None or an integer of at least 1.")
+
+    def step(meta, episodes):
+        return _mean(learner.value_and_grad, meta, episodes, chunk)
+
+    return step if mesh is None else _sharded(step, mesh)
+
+
+def _mean(one_task: Callable, meta: Meta, episodes: Episode, chunk: int | None) -> Any:
+    tasks = jax.tree.leaves(episodes)[0].shape[0]
+    if chunk is None:
+        chunk = 1 if jax.default_backend() == "cpu" else tasks
+    chunk = min(chunk, tasks)
+
+    def total(episodes):
+        if chunk == 1:  # no vmap at all: a batched convolution is a slower one
+            return one_task(meta, jax.tree.map(lambda leaf: leaf[0], episodes))
+        results = jax.vmap(one_task, in_axes=(None, 0))(meta, episodes)
+        return jax.tree.map(lambda leaf: leaf.sum(0), results)
+
+    def accumulate(sums, episodes):
+        return jax.tree.map(jnp.add, sums, total(episodes)), None
+
+    whole = tasks // chunk * chunk
+    chunks = jax.tree.map(
+        lambda leaf: leaf[:whole].reshape(tasks // chunk, chunk, *leaf.shape[1:]), episodes
+    )
+    zeros = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+        jax.eval_shape(total, jax.tree.map(lambda leaf: leaf[0], chunks)),
+    )
+    sums, _ = lax.scan(accumulate, zeros, chunks)
+    if whole < tasks:
+        sums, _ = accumulate(sums, jax.tree.map(lambda leaf: leaf[whole:], episodes))
+    return jax.tree.map(lambda leaf: leaf / tasks, sums)
+
+
+def _sharded(step: Step, mesh: Mesh) -> Step:
+    if "tasks" not in mesh.axis_names:
+        raise ValueError(f"`mesh` had the axes {mesh.axis_names}; one must be named 'tasks'.")
+    devices = mesh.shape["tasks"]
+
+    def local(meta, episodes):
+        # Replicated parameters would have their inner gradients summed over the devices.
+        meta = lax.pcast(meta, "tasks", to="varying")
+        return lax.pmean(step(meta, episodes), "tasks")
+
+    sharded = jax.shard_map(
+        local,
+        mesh=mesh,
+        in_specs=(PartitionSpec(), PartitionSpec("tasks")),
+        out_specs=PartitionSpec(),
+    )
+
+    def checked(meta, episodes):
+        tasks = jax.tree.leaves(episodes)[0].shape[0]
+        if tasks % devices:
+            raise ValueError(f"`episodes` held {tasks} tasks; the mesh deals them to {devices}.")
+        return sharded(meta, episodes)
+
+    return checked
