@@ -5,6 +5,7 @@ from typing import Any
 import jax
 from flax import linen, nnx
 
+from maml_jax.errors import InputError
 from maml_jax.types import Apply, Params
 
 
@@ -19,21 +20,21 @@ def from_flax(model: nnx.Module | linen.Module) -> tuple[Params, Apply]:
       model: an NNX module, or a Linen module bound to its variables, `module.bind(variables)`.
 
     Raises:
-      TypeError: `model` is neither.
-      ValueError: a Linen module without variables, or a batch norm in evaluation mode.
+      InputError: `model` is neither; it is a Linen module without variables; or it has a batch norm
+        in evaluation mode.
     """
     if isinstance(model, nnx.Module):
         return _from_nnx(model)
     if isinstance(model, linen.Module):
         return _from_linen(model)
-    raise TypeError(f"`model` was a {type(model).__name__}; it must be an NNX or a Linen module.")
+    raise InputError(f"`model` was a {type(model).__name__}; it must be an NNX or a Linen module.")
 
 
 def _from_nnx(model: nnx.Module) -> tuple[Params, Apply]:
     for path, module in model.iter_modules():
         if isinstance(module, nnx.BatchNorm) and module.use_running_average:
             name = ".".join(map(str, path))
-            raise ValueError(f"`model.{name}` uses running averages; call `model.train()` first.")
+            raise InputError(f"`model.{name}` uses running averages; call `model.train()` first.")
     definition, weights, rest = nnx.split(model, nnx.Param, ...)
 
     def apply(params: Params, x: Any) -> Any:
@@ -53,7 +54,7 @@ def _string_keys(tree: Any) -> Any:
 
 def _from_linen(model: linen.Module) -> tuple[Params, Apply]:
     if model.scope is None:
-        raise ValueError("`model` had no variables; pass `module.bind(module.init(key, x))`.")
+        raise InputError("`model` had no variables; pass `module.bind(module.init(key, x))`.")
     module, variables = model.unbind()
     rest = {name: value for name, value in variables.items() if name != "params"}
 

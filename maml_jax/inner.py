@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from maml_jax.errors import InputError, check_count
 from maml_jax.losses import accuracy, is_classification
 from maml_jax.metagrad import Differentiate, inner_gradient
 from maml_jax.trees import combine, partition, path_name
@@ -46,7 +47,7 @@ def descent(
         if adapts is not None:
             paths = [path_name(path) for path, _ in jax.tree.leaves_with_path(params)]
             if not any(map(adapts, paths)):
-                raise ValueError(f"`adapts` matched no weight; the paths are {', '.join(paths)}.")
+                raise InputError(f"`adapts` matched no weight; the paths are {', '.join(paths)}.")
         return params
 
     def start(meta, support):
@@ -78,7 +79,7 @@ def unrolled(
     $$\min_\theta\; L_Q(\varphi_K), \qquad
       \varphi_{k+1} = \mathrm{update}(\varphi_k, \nabla L_S(\varphi_k)), \qquad \varphi_0 = \mathrm{start}(\theta)$$
     """
-    check_steps("inner_steps", inner_steps)
+    check_count("inner_steps", inner_steps, least=0)
 
     def support_loss(fast, context):
         frozen, support = context
@@ -87,7 +88,7 @@ def unrolled(
     gradient = inner_gradient(support_loss, differentiate)
 
     def run(meta, support, steps, emit):
-        steps = inner_steps if steps is None else check_steps("steps", steps)
+        steps = inner_steps if steps is None else check_count("steps", steps, least=0)
         fast, frozen, state = rule.start(meta, support)
 
         def step(carry, _):
@@ -118,10 +119,3 @@ def unrolled(
         return (value, metrics), grads
 
     return MetaLearner(rule.init, adapt, trajectory, apply, value_and_grad, loss)
-
-
-def check_steps(name: str, steps: int) -> int:
-    """`steps` as it is, or a `ValueError` that names the argument."""
-    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
-        raise ValueError(f"`{name}` was {steps!r}; it must be an integer of at least 0.")
-    return steps

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from maml_jax.errors import InputError
+
 
 def softmax_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     r"""Mean softmax cross-entropy, $-\frac1n\sum_i \log\mathrm{softmax}(z_i)_{y_i}$, in nats.
@@ -13,7 +15,7 @@ def softmax_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
       labels: `[examples]`, integers in `[0, ways)`.
     """
     if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise ValueError(
+        raise InputError(
             f"`labels` were {labels.dtype}; cross-entropy takes integers. "
             "For regression pass `loss=mj.losses.mean_squared_error`."
         )
@@ -23,7 +25,7 @@ def softmax_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 def mean_squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
     r"""Mean squared error $\frac1n\sum_i (o_i-t_i)^2$ over all elements, in squared target units."""
     if outputs.shape != targets.shape:
-        raise ValueError(f"`targets` had shape {targets.shape}; the outputs have {outputs.shape}.")
+        raise InputError(f"`targets` had shape {targets.shape}; the outputs have {outputs.shape}.")
     return jnp.square(outputs - targets).mean()
 
 

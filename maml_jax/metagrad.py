@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
+from maml_jax.errors import check_choice
 from maml_jax.trees import combine
 
 Differentiate: TypeAlias = Literal["mixed", "reverse", "first_order"]
@@ -36,9 +37,7 @@ def inner_gradient(loss: ContextLoss, differentiate: Differentiate) -> InnerGrad
             return lambda fast, context: lax.stop_gradient(gradient(fast, context))
         case "mixed":
             return _mixed(loss)
-    raise ValueError(
-        f"`differentiate` was {differentiate!r}; it may be one of {', '.join(get_args(Differentiate))}."
-    )
+    return check_choice("differentiate", differentiate, get_args(Differentiate))
 
 
 def _mixed(loss: ContextLoss) -> InnerGradient:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
+from maml_jax.errors import InputError, check_count
 from maml_jax.types import Episode, Meta, MetaLearner, Metrics
 
 Step: TypeAlias = Callable[[Meta, Episode], tuple[tuple[jax.Array, Metrics], Meta]]
@@ -29,8 +30,8 @@ def over_tasks(learner: MetaLearner, chunk: int | None = None, mesh: Mesh | None
       `step(meta, episodes) -> ((loss, metrics), meta-gradient)`, each a mean over the leading axis
       of `episodes`.
     """
-    if chunk is not None and (not isinstance(chunk, int) or chunk < 1):
-        raise ValueError(f"`chunk` was {chunk!r}; it must be None or an integer of at least 1.")
+    if chunk is not None:
+        check_count("chunk", chunk)
 
     def step(meta, episodes):
         return _mean(learner.value_and_grad, meta, episodes, chunk)
@@ -69,7 +70,7 @@ def _mean(one_task: Callable, meta: Meta, episodes: Episode, chunk: int | None) 
 
 def _sharded(step: Step, mesh: Mesh) -> Step:
     if "tasks" not in mesh.axis_names:
-        raise ValueError(f"`mesh` had the axes {mesh.axis_names}; one must be named 'tasks'.")
+        raise InputError(f"`mesh` had the axes {mesh.axis_names}; one must be named 'tasks'.")
     devices = mesh.shape["tasks"]
 
     def local(meta, episodes):
@@ -87,7 +88,7 @@ def _sharded(step: Step, mesh: Mesh) -> Step:
     def checked(meta, episodes):
         tasks = jax.tree.leaves(episodes)[0].shape[0]
         if tasks % devices:
-            raise ValueError(f"`episodes` held {tasks} tasks; the mesh deals them to {devices}.")
+            raise InputError(f"`episodes` held {tasks} tasks; the mesh deals them to {devices}.")
         return sharded(meta, episodes)
 
     return checked

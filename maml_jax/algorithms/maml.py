@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import optax
 
+from maml_jax.errors import InputError
 from maml_jax.inner import descent, unrolled
 from maml_jax.losses import softmax_cross_entropy
 from maml_jax.metagrad import Differentiate
@@ -42,11 +43,11 @@ def maml(
       A `MetaLearner`; its meta-parameters are the network's weights.
 
     Raises:
-      ValueError: not exactly one of `inner_lr` and `inner_optimizer`, negative `inner_steps`, an
+      InputError: not exactly one of `inner_lr` and `inner_optimizer`, negative `inner_steps`, an
         unknown `differentiate`; from `init`, an `adapts` that matches nothing.
     """
     if (inner_lr is None) == (inner_optimizer is None):
-        raise ValueError(
+        raise InputError(
             f"`inner_lr` was {inner_lr} and `inner_optimizer` {inner_optimizer}; pass exactly one."
         )
     rule = descent(inner_optimizer or optax.sgd(inner_lr), adapts)

@@ -3,7 +3,7 @@
 import jax
 from flax import nnx
 
-from maml_jax.models.checks import check_positive
+from maml_jax.errors import InputError, check_count
 from maml_jax.models.layers import Conv, max_pool
 
 # PyTorch's default for convolutions and dense layers: uniform within ±1/√fan_in, biases likewise.
@@ -33,10 +33,12 @@ class ArticleCNN(nnx.Module):
     def __init__(
         self, ways: int, in_channels: int = 1, image_size: int = 28, *, rngs: nnx.Rngs
     ):
-        check_positive(ways=ways, in_channels=in_channels, image_size=image_size)
+        check_count("ways", ways)
+        check_count("in_channels", in_channels)
+        check_count("image_size", image_size)
         side = ((image_size - 2) // 2 - 2) // 2
         if side < 1:
-            raise ValueError(f"`image_size` was {image_size}; it must be at least 10.")
+            raise InputError(f"`image_size` was {image_size}; it must be at least 10.")
 
         def convolution(channels, filters):
             inits = {"kernel_init": _torch_kernel, "bias_init": _torch_bias(9 * channels)}
@@ -54,7 +56,7 @@ class ArticleCNN(nnx.Module):
     def features(self, x: jax.Array) -> jax.Array:
         """What the head sees, `[examples, 128]`."""
         if x.shape[1:] != self.input_shape:
-            raise ValueError(f"`x` had images of {x.shape[1:]}; the model takes {self.input_shape}.")
+            raise InputError(f"`x` had images of {x.shape[1:]}; the model takes {self.input_shape}.")
         for convolution in self.convs:
             x = max_pool(jax.nn.relu(convolution(x)))
         return jax.nn.relu(self.hidden(x.reshape(x.shape[0], -1)))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from maml_jax.models.checks import check_positive
+from maml_jax.errors import InputError, check_choice, check_count
 from maml_jax.models.layers import BatchNorm, Conv, max_pool
 
 
@@ -39,12 +39,14 @@ class Conv4(nnx.Module):
         *,
         rngs: nnx.Rngs,
     ):
-        check_positive(ways=ways, in_channels=in_channels, filters=filters, image_size=image_size)
-        if downsample not in ("stride", "maxpool"):
-            raise ValueError(f"`downsample` was {downsample!r}; it may be 'stride' or 'maxpool'.")
+        check_count("ways", ways)
+        check_count("in_channels", in_channels)
+        check_count("filters", filters)
+        check_count("image_size", image_size)
+        check_choice("downsample", downsample, ("stride", "maxpool"))
         positions = (image_size // 16) ** 2 if downsample == "maxpool" else 1
         if positions == 0:
-            raise ValueError(f"`image_size` was {image_size}; four poolings need at least 16.")
+            raise InputError(f"`image_size` was {image_size}; four poolings need at least 16.")
         self.blocks = nnx.List(
             [
                 _Block(channels, filters, downsample, rngs=rngs)
@@ -60,7 +62,7 @@ class Conv4(nnx.Module):
     def features(self, x: jax.Array) -> jax.Array:
         """What the head sees, `[examples, features]`."""
         if x.shape[1:] != self.input_shape:
-            raise ValueError(f"`x` had images of {x.shape[1:]}; the model takes {self.input_shape}.")
+            raise InputError(f"`x` had images of {x.shape[1:]}; the model takes {self.input_shape}.")
         for block in self.blocks:
             x = block(x)
         return jnp.mean(x, (1, 2)) if self.pools_positions else x.reshape(x.shape[0], -1)

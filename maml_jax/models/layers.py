@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
+from maml_jax.errors import InputError
+
 
 def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0) -> jax.Array:
     """Convolution as shifted slices and one matrix product; equal to `conv_reference`.
@@ -22,7 +24,7 @@ def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0) 
     rows = (x.shape[1] - height) // stride + 1
     columns = (x.shape[2] - width) // stride + 1
     if rows < 1 or columns < 1:
-        raise ValueError(
+        raise InputError(
             f"`x` was {x.shape[1]}×{x.shape[2]} with its padding; "
             f"the kernel is {height}×{width}, so it must be at least that."
         )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 from flax import nnx
 
-from maml_jax.models.checks import check_positive
+from maml_jax.errors import InputError, check_count
 from maml_jax.models.layers import BatchNorm
 
 
@@ -36,8 +36,10 @@ class MLP(nnx.Module):
         rngs: nnx.Rngs,
     ):
         widths = (in_features, *hidden)
-        check_positive(in_features=in_features, out_features=out_features)
-        check_positive(**{f"hidden[{i}]": width for i, width in enumerate(hidden)})
+        check_count("in_features", in_features)
+        check_count("out_features", out_features)
+        for i, width in enumerate(hidden):
+            check_count(f"hidden[{i}]", width)
         init = (
             nnx.initializers.truncated_normal(0.01) if batch_norm else nnx.initializers.he_normal()
         )
@@ -56,7 +58,7 @@ class MLP(nnx.Module):
         """What the head sees, `[examples, hidden[-1]]`."""
         x = x.reshape(x.shape[0], -1)
         if x.shape[1] != self.in_features:
-            raise ValueError(f"`x` had {x.shape[1]} features; the model takes {self.in_features}.")
+            raise InputError(f"`x` had {x.shape[1]} features; the model takes {self.in_features}.")
         for i, layer in enumerate(self.layers):
             x = layer(x)
             if self.norms:

@@ -1,0 +1,117 @@
+"""The embedded data set: letters of six scripts, drawn from the fonts that matplotlib ships.
+
+It is shaped like Omniglot (28×28, 20 images a class) and present on every machine. A class is a
+letter; its images come from up to twelve DejaVu faces, each turned, sheared, scaled and shifted at
+random. Whole scripts are held out: a test task shows letters of a script never trained on.
+"""
+
+import math
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+
+from maml_jax.data.images import ImageSet
+from maml_jax.extras import require
+
+SCRIPTS = {
+    "train": ("LATIN", "CYRILLIC"),
+    "val": ("ARMENIAN", "LAO"),
+    "test": ("GREEK", "GEORGIAN"),
+}
+IMAGES_PER_CLASS = 20
+FEWEST_FACES = 6
+SIZE = 28
+_CANVAS = 2 * SIZE  # drawn at twice the size, then averaged
+_FONT_SIZE = 40
+
+
+def load_glyphs(seed: int = 0) -> ImageSet:
+    """Draw the set; `seed` decides the distortions, never the classes or the splits."""
+    faces = _faces()
+    rng = np.random.RandomState(seed)  # its streams are frozen, unlike `default_rng`'s
+    images, names, splits, seen = [], [], [], set()
+    for letter, split in _letters(faces):
+        drawn = {face: _draw(font, letter) for face, (font, has) in faces.items() if letter in has}
+        # Α, А and A are three letters and one picture: as classes they would leak between splits.
+        picture = next(iter(drawn.values())).tobytes()
+        if picture in seen:
+            continue
+        seen.add(picture)
+        order = rng.permutation(len(drawn))
+        pictures = list(drawn.values())
+        images.append(
+            [
+                _distort(pictures[order[i % len(order)]], rng)
+                for i in range(IMAGES_PER_CLASS)
+            ]
+        )
+        names.append(unicodedata.name(letter))
+        splits.append(split)
+    return ImageSet(
+        name="glyphs",
+        images=np.array(images, np.uint8)[..., None],
+        class_names=tuple(names),
+        splits={split: np.flatnonzero(np.array(splits) == split) for split in SCRIPTS},
+    )
+
+
+def _faces():
+    """The twelve text faces by file name: each with the letters that it has."""
+    matplotlib = require("matplotlib", "cli")
+    fonts = require("PIL.ImageFont", "cli")
+    charmap = require("matplotlib.ft2font", "cli").FT2Font
+    paths = sorted(Path(matplotlib.get_data_path(), "fonts", "ttf").glob("DejaVuS*.ttf"))
+    return {
+        path.name: (
+            fonts.truetype(str(path), _FONT_SIZE),
+            set(map(chr, charmap(str(path)).get_charmap())),
+        )
+        for path in paths
+        if "Display" not in path.name
+    }
+
+
+def _letters(faces):
+    """The letters, with their splits, that enough faces have, in the order of their code points."""
+    split_of = {script: split for split, scripts in SCRIPTS.items() for script in scripts}
+    letters = sorted(set.union(*(has for _, has in faces.values())))
+    for letter in letters:
+        if not unicodedata.category(letter).startswith("L"):
+            continue
+        script = unicodedata.name(letter, "").split(" ")[0]
+        if script in split_of and sum(letter in has for _, has in faces.values()) >= FEWEST_FACES:
+            yield letter, split_of[script]
+
+
+def _draw(font, letter: str):
+    """The letter, white on black, its ink in the middle of the canvas."""
+    image_module, draw_module = require("PIL.Image", "cli"), require("PIL.ImageDraw", "cli")
+    canvas = image_module.new("L", (_CANVAS, _CANVAS))
+    draw = draw_module.Draw(canvas)
+    left, top, right, bottom = draw.textbbox((0, 0), letter, font=font)
+    corner = ((_CANVAS - left - right) / 2, (_CANVAS - top - bottom) / 2)
+    draw.text(corner, letter, font=font, fill=255)
+    return canvas
+
+
+def _distort(canvas, rng: np.random.RandomState) -> np.ndarray:
+    """A random affine picture of `canvas`, `[SIZE, SIZE]` uint8."""
+    image_module = require("PIL.Image", "cli")
+    angle, shear = rng.uniform(-0.25, 0.25), rng.uniform(-0.25, 0.25)  # radians, and a slope
+    width, height = rng.uniform(0.8, 1.15, 2)
+    shift = rng.uniform(-4, 4, 2)  # pixels of the canvas
+    cos, sin = math.cos(angle), math.sin(angle)
+    # From where in the canvas each pixel of the picture comes.
+    a, b = cos / width, (sin + shear) / width
+    d, e = -sin / height, cos / height
+    middle = _CANVAS / 2
+    x = middle - a * (middle + shift[0]) - b * (middle + shift[1])
+    y = middle - d * (middle + shift[0]) - e * (middle + shift[1])
+    picture = canvas.transform(
+        canvas.size,
+        image_module.Transform.AFFINE,
+        (a, b, x, d, e, y),
+        image_module.Resampling.BILINEAR,
+    )
+    return np.asarray(picture.reduce(2))

@@ -1,0 +1,37 @@
+"""What a data set offers to training: a source of episodes that lives on the device."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+
+from maml_jax.types import Episode, Loss
+
+
+class TaskSource(NamedTuple):
+    """A distribution of tasks.
+
+    `store` is a pytree of arrays that is passed to, not compiled into, whatever draws episodes.
+    """
+
+    store: Any
+    sample: Callable[[Any, jax.Array], Episode]
+    """`sample(store, key) -> one episode`; for use inside `jit` and under `vmap`."""
+
+
+class DataSet(Protocol):
+    """A named set of tasks, with its splits."""
+
+    name: str
+    loss: Loss
+    input_shape: tuple[int, ...]
+    """Of one example."""
+
+    def outputs(self, ways: int) -> int:
+        """How many outputs a model for this set has."""
+
+    def tasks(self, split: str, *, ways: int, shots: int, queries: int) -> TaskSource:
+        """The tasks of `split` (`train`, `val` or `test`), `queries` counted per class."""
+
+    def facts(self) -> dict[str, Any]:
+        """What a run records about its data, as JSON."""

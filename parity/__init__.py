@@ -1,0 +1,1 @@
+"""Proof of equality: the learners of `maml_jax` against plain PyTorch, number by number."""
