@@ -41,10 +41,7 @@ def load_glyphs(seed: int = 0) -> ImageSet:
         order = rng.permutation(len(drawn))
         pictures = list(drawn.values())
         images.append(
-            [
-                _distort(pictures[order[i % len(order)]], rng)
-                for i in range(IMAGES_PER_CLASS)
-            ]
+            [_distort(pictures[order[i % len(order)]], rng) for i in range(IMAGES_PER_CLASS)]
         )
         names.append(unicodedata.name(letter))
         splits.append(split)

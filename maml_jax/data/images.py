@@ -42,7 +42,9 @@ class ImageSet:
         members = np.concatenate(list(self.splits.values()))
         twice = [self.class_names[i] for i in np.flatnonzero(np.bincount(members) > 1)]
         if twice:
-            raise InputError(f"`splits` of {self.name} held {twice[0]!r} twice; a class has one split.")
+            raise InputError(
+                f"`splits` of {self.name} held {twice[0]!r} twice; a class has one split."
+            )
         if len(members) != len(self.class_names):
             raise InputError(f"`splits` of {self.name} left out classes; each class has one split.")
 
@@ -70,9 +72,7 @@ class ImageSet:
                 f"`shots` + `queries` was {shots} + {queries}; "
                 f"a class of {self.name} has {fewest} images."
             )
-        draw = partial(
-            sample_episode, ways=ways, shots=shots, queries=queries, rotate=self.rotate
-        )
+        draw = partial(sample_episode, ways=ways, shots=shots, queries=queries, rotate=self.rotate)
         store = jnp.asarray(self.images[classes]), jnp.asarray(self.counts[classes])
         return TaskSource(store, lambda store, key: draw(*store, key))
 

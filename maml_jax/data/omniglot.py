@@ -63,7 +63,11 @@ def load_omniglot(data_dir: Path, split_seed: int = 1) -> ImageSet:
 
 
 def _find(data_dir: Path, part: str) -> Path:
-    places = [folder / name for folder in (data_dir, data_dir / "omniglot") for name in (f"{part}.zip", part)]
+    places = [
+        folder / name
+        for folder in (data_dir, data_dir / "omniglot")
+        for name in (f"{part}.zip", part)
+    ]
     for place in places:
         if place.exists():
             return place

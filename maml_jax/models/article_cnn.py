@@ -30,9 +30,7 @@ class ArticleCNN(nnx.Module):
     Call with `[examples, image_size, image_size, in_channels]`, get `[examples, ways]` logits.
     """
 
-    def __init__(
-        self, ways: int, in_channels: int = 1, image_size: int = 28, *, rngs: nnx.Rngs
-    ):
+    def __init__(self, ways: int, in_channels: int = 1, image_size: int = 28, *, rngs: nnx.Rngs):
         check_count("ways", ways)
         check_count("in_channels", in_channels)
         check_count("image_size", image_size)
@@ -56,7 +54,9 @@ class ArticleCNN(nnx.Module):
     def features(self, x: jax.Array) -> jax.Array:
         """What the head sees, `[examples, 128]`."""
         if x.shape[1:] != self.input_shape:
-            raise InputError(f"`x` had images of {x.shape[1:]}; the model takes {self.input_shape}.")
+            raise InputError(
+                f"`x` had images of {x.shape[1:]}; the model takes {self.input_shape}."
+            )
         for convolution in self.convs:
             x = max_pool(jax.nn.relu(convolution(x)))
         return jax.nn.relu(self.hidden(x.reshape(x.shape[0], -1)))

@@ -62,7 +62,9 @@ class Conv4(nnx.Module):
     def features(self, x: jax.Array) -> jax.Array:
         """What the head sees, `[examples, features]`."""
         if x.shape[1:] != self.input_shape:
-            raise InputError(f"`x` had images of {x.shape[1:]}; the model takes {self.input_shape}.")
+            raise InputError(
+                f"`x` had images of {x.shape[1:]}; the model takes {self.input_shape}."
+            )
         for block in self.blocks:
             x = block(x)
         return jnp.mean(x, (1, 2)) if self.pools_positions else x.reshape(x.shape[0], -1)

@@ -1,0 +1,26 @@
+"""From a jitted step to the `Program` that the worker times."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.peers import Program
+from benchmarks.workloads import Tree
+
+
+def jax_program(step: Callable[..., Any], *arguments: Any) -> Program:
+    """The program that calls `step(*arguments) -> (loss, gradient)` on the default device."""
+    device = jax.devices()[0]
+    on_device = jax.device_put(arguments, device)
+
+    def result(outputs: Any) -> tuple[float, Tree]:
+        loss, gradient = outputs
+        return float(loss), jax.tree.map(np.asarray, gradient)
+
+    def peak_bytes() -> int | None:
+        statistics = device.memory_stats() if device.platform == "gpu" else None
+        return None if statistics is None else int(statistics["peak_bytes_in_use"])
+
+    return Program(lambda: jax.block_until_ready(step(*on_device)), result, peak_bytes)

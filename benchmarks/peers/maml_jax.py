@@ -1,0 +1,44 @@
+"""This project: `jax.jit(mj.over_tasks(mj.maml(...)))`, with nothing tuned by hand.
+
+Repeat: `python -m benchmarks --peers maml_jax`.
+"""
+
+import jax
+from flax import nnx
+
+import maml_jax as mj
+from benchmarks.peers import Program
+from benchmarks.peers.jax_program import jax_program
+from benchmarks.workloads import Conv4, Inputs, Workload
+
+
+def prepare(workload: Workload, inputs: Inputs, device: str) -> Program:
+    """The program of `maml_jax`; the runner has chosen the device through `JAX_PLATFORMS`."""
+    del device
+    network, rngs = workload.network, nnx.Rngs(0)
+    if isinstance(network, Conv4):
+        model: nnx.Module = mj.models.Conv4(
+            network.ways,
+            network.channels,
+            network.filters,
+            network.downsample,
+            network.image_size,
+            rngs=rngs,
+        )
+        loss = mj.losses.softmax_cross_entropy
+    else:
+        model = mj.models.MLP(1, network.hidden, 1, rngs=rngs)
+        loss = mj.losses.mean_squared_error
+    _, apply = mj.from_flax(model)
+    learner = mj.maml(apply, workload.inner_lr, workload.inner_steps, loss=loss)
+    update = mj.over_tasks(learner)
+
+    @jax.jit
+    def step(meta, episodes):
+        (value, _), gradient = update(meta, episodes)
+        return value, gradient
+
+    episodes = mj.Episode(
+        mj.Batch(inputs.support_x, inputs.support_y), mj.Batch(inputs.query_x, inputs.query_y)
+    )
+    return jax_program(step, learner.init(inputs.weights), episodes)

@@ -1,0 +1,49 @@
+"""PyTorch as MAML is mostly written: a Python loop over tasks, inner steps with `create_graph`.
+
+Claim: each task's graph is freed by its own backward pass, which adds to the running gradient, so
+that memory is one task's. Repeat: `python -m benchmarks --peers torch_loop`.
+"""
+
+import torch
+from torch import Tensor
+
+from benchmarks.peers import Program
+from benchmarks.peers.torch_models import Weights, loss
+from benchmarks.peers.torch_program import torch_inputs, torch_program
+from benchmarks.workloads import Inputs, Workload
+
+
+def prepare(workload: Workload, inputs: Inputs, device: str) -> Program:
+    """The program of the plain loop."""
+    tensors = torch_inputs(workload, inputs, device)
+    weights = {name: tensor.requires_grad_() for name, tensor in tensors.weights.items()}
+    network = workload.network
+
+    def step() -> tuple[Tensor, Weights]:
+        for tensor in weights.values():
+            tensor.grad = None
+        total = torch.zeros((), device=tensors.support_x.device)
+        for task in range(workload.tasks):
+            fast = weights
+            for _ in range(workload.inner_steps):
+                support_loss = loss(network, fast, tensors.support_x[task], tensors.support_y[task])
+                gradients = torch.autograd.grad(
+                    support_loss, list(fast.values()), create_graph=True
+                )
+                fast = {
+                    name: tensor - workload.inner_lr * gradient
+                    for (name, tensor), gradient in zip(fast.items(), gradients, strict=True)
+                }
+            query_loss = loss(network, fast, tensors.query_x[task], tensors.query_y[task])
+            query_loss = query_loss / workload.tasks
+            query_loss.backward()
+            total += query_loss.detach()
+        return total, {name: _gradient(tensor) for name, tensor in weights.items()}
+
+    return torch_program(step, device)
+
+
+def _gradient(tensor: Tensor) -> Tensor:
+    if tensor.grad is None:
+        raise RuntimeError("a weight got no gradient")
+    return tensor.grad

@@ -1,0 +1,168 @@
+"""What is timed, and its inputs: numpy arrays that are a function of the workload and a seed.
+
+Claim: every peer gets the same episodes and the same initial weights, bit for bit, and no framework
+has a hand in making them. To repeat it: `make_inputs(WORKLOADS[0], seed=0)`.
+
+A new workload of a known network is one more entry of `WORKLOADS`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[Any]
+Tree: TypeAlias = dict[str, Any]
+"""Weights or their gradient: nested dicts of arrays, named and laid out as in `maml_jax.models`."""
+
+
+@dataclass(frozen=True)
+class Conv4:
+    """Four blocks of 3×3 convolution, batch norm, ReLU and halving; then a linear head."""
+
+    ways: int = 5
+    filters: int = 64
+    downsample: Literal["stride", "maxpool"] = "maxpool"
+    image_size: int = 28
+    channels: int = 1
+    kind: Literal["conv4"] = "conv4"
+
+
+@dataclass(frozen=True)
+class MLP:
+    """Dense layers with ReLU between them, for regression from one number to one number."""
+
+    hidden: tuple[int, ...] = (40, 40)
+    kind: Literal["mlp"] = "mlp"
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One meta-gradient of MAML: plain gradient descent inside, the mean over tasks outside.
+
+    `shots` and `queries` are examples per class for `Conv4`, whose loss is the mean softmax
+    cross-entropy, and per task for `MLP`, whose loss is the mean squared error.
+    """
+
+    name: str
+    network: Conv4 | MLP
+    tasks: int
+    shots: int
+    queries: int
+    inner_steps: int
+    inner_lr: float
+
+
+class Inputs(NamedTuple):
+    """Initial weights, and episodes whose leading axes are tasks and examples.
+
+    Images are `[tasks, examples, height, width, channels]` with integer labels; the sinusoid's
+    inputs and targets are `[tasks, examples, 1]`.
+    """
+
+    weights: Tree
+    support_x: Array
+    support_y: Array
+    query_x: Array
+    query_y: Array
+
+
+WORKLOADS = (
+    Workload("conv4-maxpool-8tasks-1step-75queries", Conv4(), 8, 1, 15, 1, 0.4),
+    Workload("conv4-maxpool-32tasks-1step-5queries", Conv4(), 32, 1, 1, 1, 0.4),
+    Workload("conv4-maxpool-32tasks-5steps-5queries", Conv4(), 32, 1, 1, 5, 0.4),
+    Workload(
+        "conv4-stride-32tasks-1step-5queries", Conv4(downsample="stride"), 32, 1, 1, 1, 0.4
+    ),
+    Workload("sinusoid-25tasks-1step-10queries", MLP(), 25, 10, 10, 1, 0.01),
+)
+
+
+def to_json(workload: Workload) -> dict[str, Any]:
+    """The definition as JSON holds it; `from_json` is the inverse."""
+    return asdict(workload)
+
+
+def from_json(fields: Mapping[str, Any]) -> Workload:
+    """The workload that `to_json` wrote."""
+    network = dict(fields["network"])
+    if network["kind"] == "mlp":
+        network["hidden"] = tuple(network["hidden"])
+    networks: dict[str, type[Conv4] | type[MLP]] = {"conv4": Conv4, "mlp": MLP}
+    return Workload(**{**fields, "network": networks[network["kind"]](**network)})
+
+
+def make_inputs(workload: Workload, seed: int) -> Inputs:
+    """The workload's episodes and initial weights, in float32 (labels in int32)."""
+    rng = np.random.default_rng(seed)
+    if isinstance(workload.network, Conv4):
+        return Inputs(_conv4_weights(workload.network, rng), *_images(workload, rng))
+    return Inputs(_mlp_weights(workload.network, rng), *_sinusoids(workload, rng))
+
+
+def flatten(tree: Tree) -> Array:
+    """All numbers of a tree in one float32 vector, by sorted names."""
+    parts = [
+        flatten(value) if isinstance(value, dict) else np.asarray(value, np.float32).ravel()
+        for _, value in sorted(tree.items())
+    ]
+    return np.concatenate(parts)
+
+
+def _conv4_weights(network: Conv4, rng: np.random.Generator) -> Tree:
+    channels, filters = network.channels, network.filters
+    positions = (network.image_size // 16) ** 2 if network.downsample == "maxpool" else 1
+    blocks = {
+        str(block): {
+            "conv": _dense((3, 3, channels if block == 0 else filters, filters), rng),
+            "norm": {"scale": np.ones(filters, np.float32), "bias": np.zeros(filters, np.float32)},
+        }
+        for block in range(4)
+    }
+    return {"blocks": blocks, "head": _dense((positions * filters, network.ways), rng)}
+
+
+def _mlp_weights(network: MLP, rng: np.random.Generator) -> Tree:
+    widths = (1, *network.hidden)
+    layers = {
+        str(i): _dense(shape, rng) for i, shape in enumerate(zip(widths, widths[1:], strict=False))
+    }
+    return {"layers": layers, "head": _dense((widths[-1], 1), rng)}
+
+
+def _dense(shape: tuple[int, ...], rng: np.random.Generator) -> Tree:
+    """A Glorot-uniform kernel, convolutional or dense, and a bias of zeros."""
+    fans = np.prod(shape[:-2], dtype=int) * (shape[-2] + shape[-1])
+    bound = float(np.sqrt(6 / fans))
+    kernel = rng.uniform(-bound, bound, shape).astype(np.float32)
+    return {"kernel": kernel, "bias": np.zeros(shape[-1], np.float32)}
+
+
+def _images(workload: Workload, rng: np.random.Generator) -> tuple[Array, Array, Array, Array]:
+    """Each class is a random picture, each example that picture under noise."""
+    network = workload.network
+    assert isinstance(network, Conv4)  # noqa: S101
+    side, ways, tasks = network.image_size, network.ways, workload.tasks
+    pictures = rng.normal(size=(tasks, ways, 1, side, side, network.channels))
+
+    def examples(per_class: int) -> tuple[Array, Array]:
+        noise = rng.normal(size=(tasks, ways, per_class, side, side, network.channels))
+        x = (pictures + noise).reshape(tasks, ways * per_class, side, side, network.channels)
+        y = np.tile(np.repeat(np.arange(ways, dtype=np.int32), per_class), (tasks, 1))
+        return x.astype(np.float32), y
+
+    return *examples(workload.shots), *examples(workload.queries)
+
+
+def _sinusoids(workload: Workload, rng: np.random.Generator) -> tuple[Array, Array, Array, Array]:
+    """Amplitude in [0.1, 5], phase in [0, π] and x in [-5, 5], as in Finn et al. 2017, §5.1."""
+    amplitude = rng.uniform(0.1, 5.0, (workload.tasks, 1, 1))
+    phase = rng.uniform(0.0, np.pi, (workload.tasks, 1, 1))
+
+    def examples(count: int) -> tuple[Array, Array]:
+        x = rng.uniform(-5.0, 5.0, (workload.tasks, count, 1))
+        return x.astype(np.float32), (amplitude * np.sin(x - phase)).astype(np.float32)
+
+    return *examples(workload.shots), *examples(workload.queries)

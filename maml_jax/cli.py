@@ -1,0 +1,208 @@
+"""The program `maml-jax`: train, evaluate, report.
+
+What a command needs is imported when it runs, so that `--help` and errors come at once.
+"""
+
+import dataclasses
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from maml_jax.errors import InputError, check_choice, check_count
+from maml_jax.options import parse, peek
+
+if TYPE_CHECKING:
+    from maml_jax.config import Config
+
+USAGE = """usage: maml-jax COMMAND [options]
+
+commands:
+  train      meta-train a model:    maml-jax train --recipe quickstart --out runs/first
+  evaluate   test it on new tasks:  maml-jax evaluate runs/first
+  report     draw its pictures:     maml-jax report runs/first
+
+`maml-jax COMMAND --help` shows the options of a command."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; the exit code is 0, 1 where training failed, or 2 for bad input."""
+    command, *rest = (sys.argv[1:] if arguments is None else list(arguments)) or ["--help"]
+    if command in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    try:
+        check_choice("command", command, COMMANDS)
+        return COMMANDS[command](rest)
+    except InputError as error:
+        # The library names its arguments in backticks; here they are options.
+        line = re.sub(r"`([a-z]\w*)`", lambda name: "--" + name[1].replace("_", "-"), str(error))
+        print(f"maml-jax {command}: {line}", file=sys.stderr)
+        return 2
+
+
+def train_command(arguments: list[str]) -> int:
+    from maml_jax import report, runs
+    from maml_jax.train import TrainingError, train
+
+    resumed = peek(arguments, "resume") is not None
+    if resumed:
+        run, updates = _old_run(arguments)
+        config, problem = runs.reopen(run, updates)
+    else:
+        config, run = _new_run(arguments)
+        problem = runs.create(config, run)
+    _say(f"{run}: {config.algorithm} on {config.data}, {_shape(config)}, {config.updates} updates")
+    try:
+        state = train(config, run, problem, resume=resumed)
+    except TrainingError as error:
+        _say(f"maml-jax train: {error}")
+        return 1
+    for picture in report.draw(run, config, problem, state.meta):
+        _say(f"wrote {picture}")
+    if state.update < config.updates:
+        _say(f"stopped after {state.update} updates; go on with: maml-jax train --resume {run}")
+    else:
+        _say(f"done; now: maml-jax evaluate {run}")
+    return 0
+
+
+def _new_run(arguments: list[str]) -> tuple["Config", Path]:
+    import tyro
+
+    from maml_jax.config import Config
+    from maml_jax.recipes import RECIPES
+
+    @dataclass(frozen=True)
+    class Train:
+        config: Annotated[Config, tyro.conf.arg(name="")]
+        out: Path | None = None
+        """The folder of the run, which must not exist; runs/RECIPE-ALGORITHM-SEED where not given."""
+        resume: Path | None = None
+        """Go on with this run instead, exactly as if it had never stopped; of the other options only
+        --updates may be given with it."""
+
+    recipe = peek(arguments, "recipe") or "quickstart"
+    check_choice("recipe", recipe, RECIPES)
+    about = f"Meta-train a model by a recipe: {', '.join(RECIPES)}."
+    options = parse(Train, arguments, "maml-jax train", about, Train(RECIPES[recipe]))
+    config = options.config
+    if config.data_dir is None and "MAML_JAX_DATA" in os.environ:
+        config = dataclasses.replace(config, data_dir=Path(os.environ["MAML_JAX_DATA"]))
+    run = options.out or Path("runs", f"{config.recipe}-{config.algorithm}-{config.seed}")
+    return config.check(), run
+
+
+def _old_run(arguments: list[str]) -> tuple[Path, int | None]:
+    @dataclass(frozen=True)
+    class Resume:
+        resume: Path
+        """The folder of the run to go on with."""
+        updates: int | None = None
+        """Go on to this many updates in all."""
+
+    options = parse(Resume, arguments, "maml-jax train", "Go on with a run that was stopped.")
+    return options.resume, options.updates
+
+
+def evaluate_command(arguments: list[str]) -> int:
+    import tyro
+
+    @dataclass(frozen=True)
+    class Evaluate:
+        run: tyro.conf.Positional[Path]
+        """The folder of the run."""
+        tasks: int = 1000
+        """How many tasks."""
+        queries: int = 15
+        """Query examples per class of a task."""
+        shots: int | None = None
+        """Support examples per class; those of training where not given."""
+        steps: int | None = None
+        """Inner steps; the evaluation steps of the run's config where not given."""
+        split: str = "test"
+        """Which classes: test, val, train."""
+        transductive: bool = True
+        """Normalise a task's queries together; if not, each query with the support set alone."""
+        data_dir: Path | None = None
+        """The folder of the data's files; the one of training where not given."""
+        seed: int = 0
+        """Decides the tasks."""
+        json: tyro.conf.FlagCreatePairsOff[bool] = False
+        """Print JSON, accuracies as fractions."""
+
+    options = parse(Evaluate, arguments, "maml-jax evaluate", "Test a trained model on new tasks.")
+    from tqdm import tqdm
+
+    from maml_jax import runs
+
+    values = dataclasses.asdict(options)
+    as_json = values.pop("json")
+    with tqdm(total=check_count("tasks", options.tasks), unit="task", leave=False) as bar:
+        result = runs.evaluate(**values, progress=bar.update)
+    print(json.dumps(result, indent=2) if as_json else _table(result))
+    return 0
+
+
+def report_command(arguments: list[str]) -> int:
+    import tyro
+
+    from maml_jax import report, runs
+
+    @dataclass(frozen=True)
+    class Report:
+        run: tyro.conf.Positional[Path]
+        """The folder of the run."""
+
+    options = parse(Report, arguments, "maml-jax report", "Draw the pictures of a run again.")
+    config, problem, state = runs.load(options.run)
+    for picture in report.draw(options.run, config, problem, state.meta):
+        print(picture)
+    return 0
+
+
+def _shape(config: "Config") -> str:
+    if config.data == "sinusoid":
+        return f"{config.shots} points"
+    return f"{config.ways}-way {config.shots}-shot"
+
+
+def _table(result: dict[str, Any]) -> str:
+    """An evaluation for people: percentages for accuracies."""
+    name, scale, unit, digits = "loss", 1.0, "", 4
+    if "accuracy" in result:
+        name, scale, unit, digits = "accuracy", 100.0, " %", 2
+    lines = [
+        f"{result['algorithm']} on {result['data']} ({result['split']} split), {result['tasks']} tasks, "
+        f"{result['shots']} support and {result['queries']} query examples per class",
+        f"batch norm: {result['batch_norm']}",
+        "",
+        f"inner steps   {name}, mean ± 95 % interval",
+    ]
+    rows = zip(result[f"{name}_per_step"], result[f"{name}_per_step_ci95"], strict=True)
+    for step, (mean, interval) in enumerate(rows):
+        lines.append(
+            f"{step:11d}   {scale * mean:.{digits}f} ± {scale * interval:.{digits}f}{unit}"
+        )
+    if "nearest_neighbour" in result:
+        nearest = result["nearest_neighbour"]
+        lines.append(
+            f"    nearest   {scale * nearest['accuracy']:.2f} ± "
+            f"{scale * nearest['accuracy_ci95']:.2f}{unit}  (nearest support image by pixels)"
+        )
+    return "\n".join(lines)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "train": train_command,
+    "evaluate": evaluate_command,
+    "report": report_command,
+}

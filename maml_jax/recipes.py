@@ -1,0 +1,38 @@
+"""Settings by name: a first look, and the experiments of Finn et al. 2017.
+
+Inner rates are for a loss that is a mean over examples. Finn's code sums over the N classes, so its
+rate 0.4 (0.1 for 20 ways) is N times that here; 5-way learns alike with 0.4 and with 2.0.
+"""
+
+from dataclasses import replace
+
+from maml_jax.config import Config
+
+_omniglot = Config(data="omniglot", updates=60_000)
+_five_way = replace(_omniglot, inner_lr=0.4, inner_steps=1, evaluation_steps=3, tasks=32)
+_twenty_way = replace(_omniglot, ways=20, inner_lr=2.0, inner_steps=5, evaluation_steps=5, tasks=16)
+
+RECIPES = {
+    name: replace(config, recipe=name)
+    for name, config in {
+        "quickstart": Config(filters=32, updates=500, validate_every=100),
+        "sinusoid": Config(
+            data="sinusoid",
+            model="mlp",
+            ways=2,
+            shots=10,
+            queries=10,
+            inner_lr=0.01,
+            evaluation_steps=10,
+            tasks=25,
+            updates=70_000,
+            updates_per_dispatch=1000,
+            validate_every=5000,
+            checkpoint_every=10_000,
+        ),
+        "omniglot-5w1s": _five_way,
+        "omniglot-5w5s": replace(_five_way, shots=5, queries=5),
+        "omniglot-20w1s": _twenty_way,
+        "omniglot-20w5s": replace(_twenty_way, shots=5, queries=5),
+    }.items()
+}

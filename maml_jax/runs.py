@@ -1,0 +1,123 @@
+"""Run folders: made, opened again, evaluated."""
+
+import dataclasses
+import json
+import platform
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from maml_jax.build import Problem, build
+from maml_jax.checkpoint import Checkpoints
+from maml_jax.config import Config, read_config
+from maml_jax.errors import InputError, check_count
+from maml_jax.evaluate import Evaluator, summary
+from maml_jax.train import State, initial_state
+
+
+def create(config: Config, run: Path) -> Problem:
+    """Check everything, then make the folder and write `config.json` there.
+
+    Raises:
+      InputError: a bad config, data that does not allow it, or a folder that exists.
+    """
+    if run.exists():
+        raise InputError(
+            f"`out` was {run}, which exists; name another, or go on with it by --resume."
+        )
+    problem = build(config.check())
+    for split in ("train", "val", "test"):
+        problem.data.tasks(split, ways=config.ways, shots=config.shots, queries=config.queries)
+    run.mkdir(parents=True)
+    record = {"config": config.to_json(), "data": problem.data.facts(), "versions": versions()}
+    (run / "config.json").write_text(json.dumps(record, indent=2) + "\n")
+    return problem
+
+
+def reopen(run: Path, updates: int | None = None) -> tuple[Config, Problem]:
+    """The config of a run, to go on to `updates` if given, and its problem built again."""
+    config = read_config(run)
+    if updates is not None:
+        config = dataclasses.replace(config, updates=updates).check()
+    return config, build(config)
+
+
+def load(run: Path, data_dir: Path | None = None) -> tuple[Config, Problem, State]:
+    """A run as it was last saved, its data's files in `data_dir` if given.
+
+    Raises:
+      InputError: not the folder of a run, no checkpoint in it or a damaged one, or missing data.
+    """
+    config = read_config(run)
+    if data_dir is not None:
+        config = dataclasses.replace(config, data_dir=data_dir)
+    problem = build(config)
+    return config, problem, Checkpoints(run).restore(initial_state(problem, config))
+
+
+def evaluate(
+    run: Path,
+    *,
+    tasks: int = 1000,
+    queries: int = 15,
+    shots: int | None = None,
+    steps: int | None = None,
+    split: str = "test",
+    transductive: bool = True,
+    data_dir: Path | None = None,
+    seed: int = 0,
+    progress: Callable[[int], Any] = lambda _: None,
+) -> dict[str, Any]:
+    """Adapt a run's model to new tasks and judge it; the result is JSON.
+
+    Args:
+      run: the folder of the run.
+      tasks: how many tasks.
+      queries: query examples per class.
+      shots: support examples per class; None: those of training.
+      steps: inner steps; None: the config's `evaluation_steps`.
+      split: `test`, `val` or `train`.
+      transductive: normalise a task's queries together; if not, each with the support set alone.
+      data_dir: the folder of the data's files; None: the one of training.
+      seed: decides the tasks.
+      progress: told of tasks done.
+
+    Raises:
+      InputError: an argument out of range, or a run that cannot be loaded.
+    """
+    check_count("tasks", tasks)
+    if steps is not None:
+        check_count("steps", steps, least=0)
+    config, problem, state = load(run, data_dir)
+    steps = config.evaluation_steps if steps is None else steps
+    shots = config.shots if shots is None else shots
+    source = problem.data.tasks(split, ways=config.ways, shots=shots, queries=queries)
+    evaluator = Evaluator(problem.learner, source, steps=steps, transductive=transductive)
+    key = jax.random.fold_in(jax.random.key(seed), 4)
+    scores = evaluator(state.meta, tasks=tasks, key=key, progress=progress)
+    return {
+        "algorithm": config.algorithm,
+        "data": config.data,
+        "split": split,
+        "updates": int(state.update),
+        "ways": config.ways,
+        "shots": shots,
+        "queries": queries,
+        "tasks": tasks,
+        "steps": steps,
+        "seed": seed,
+        "batch_norm": "transductive: the queries of a task together"
+        if transductive
+        else "each query with the support set",
+        **summary(scores),
+    }
+
+
+def versions() -> dict[str, str]:
+    """What computed a run."""
+    packages = ("maml-jax", "jax", "jaxlib", "flax", "optax", "numpy")
+    found = {name: metadata.version(name) for name in packages}
+    return {"python": platform.python_version(), **found, "device": jax.devices()[0].device_kind}

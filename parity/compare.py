@@ -1,0 +1,185 @@
+r"""One cell on both sides, and how far apart they are.
+
+The error of an array $a$ against the reference $b$, in a set of arrays with the reference $B$ as a
+whole (all weights after one inner step, or the whole meta-gradient), is
+
+$$\frac{\lVert a-b\rVert}{\max(\lVert b\rVert,\; 10^{-3}\,\lVert B\rVert)}$$
+
+or the plain $\lVert a-b\rVert$ where $B$ is zero; of a set, the largest of its arrays' errors; of a
+trajectory, the largest over tasks. The second term in the maximum is for arrays that are zero in
+exact arithmetic, such as the gradient of a bias ahead of batch norm. Rounding leaves them at about
+1e-16 of $\lVert B\rVert$, different on each side, and a ratio of two roundings says nothing. With
+the factor 1e-3 the bound of 1e-10 asks such an array to agree to 1e-13 of $\lVert B\rVert$, and any
+array above a thousandth of $\lVert B\rVert$ to agree to 1e-10 of itself.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+import torch
+
+import maml_jax as mj
+from maml_jax.types import Apply, Meta
+from parity import weights
+from parity.cells import ALGORITHMS, MODELS, Cell, build
+from parity.reference import Reference, Task
+
+BOUND = 1e-10
+FLOOR = 1e-3
+
+Learner: TypeAlias = Callable[[Apply], mj.MetaLearner]
+
+
+@dataclass(frozen=True)
+class Errors:
+    """The relative errors of one cell, without unit, as the module defines them."""
+
+    cell: Cell
+    loss: float
+    """Of the query loss, a mean over tasks."""
+    weights: tuple[float, ...]
+    """Of the weights after 0, 1, …, `inner_steps` inner steps."""
+    meta_gradient: float
+    worst: str
+    """Where the largest of them is, like `meta-gradient head/kernel`."""
+
+    @property
+    def largest(self) -> float:
+        """NaN if any is NaN."""
+        return float(np.max([self.loss, *self.weights, self.meta_gradient]))
+
+    @property
+    def passed(self) -> bool:
+        """Whether all are within `BOUND`; NaN is not."""
+        return self.largest <= BOUND
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one side computed: NumPy arrays in Flax's layout, by their paths."""
+
+    loss: np.ndarray
+    trajectories: list[list[dict[str, np.ndarray]]]
+    """`[task][step]`"""
+    meta_gradient: dict[str, np.ndarray]
+
+
+def compare(
+    cell: Cell, *, learner: Learner | None = None, reference: Reference | None = None, seed: int = 0
+) -> Errors:
+    """The errors of `cell`, in float64, from weights and episodes that `seed` determines.
+
+    Args:
+      cell: what to compare.
+      learner: `learner(apply)` makes the learner to test; None: the cell's own.
+      reference: what to hold it to; None: the cell's own.
+      seed: for weights and episodes.
+    """
+    problem = build(cell, seed)
+    ours = jax_side((learner or cell.learner)(problem.apply), problem.params, problem.episodes)
+    theirs = torch_side(
+        cell, reference or ALGORITHMS[cell.algorithm].reference, problem.params, problem.episodes
+    )
+    return measure(cell, ours, theirs)
+
+
+def jax_side(learner: mj.MetaLearner, params: Any, episodes: mj.Episode) -> Side:
+    """The learner's numbers, through `over_tasks` as a training run has them."""
+
+    def everything(meta: Meta, episodes: mj.Episode) -> Any:
+        (loss, _), gradient = mj.over_tasks(learner)(meta, episodes)
+        trajectories = jax.lax.map(lambda s: learner.trajectory(meta, s), episodes.support)
+        return loss, trajectories, gradient
+
+    with jax.enable_x64(True):
+        results = jax.jit(everything)(learner.init(params), episodes)
+        loss, trajectories, gradient = jax.tree.map(np.asarray, results)
+    stacked = weights.flatten(trajectories)
+    tasks, steps = next(iter(stacked.values())).shape[:2]
+    unstacked = [
+        [{path: leaf[task, step] for path, leaf in stacked.items()} for step in range(steps)]
+        for task in range(tasks)
+    ]
+    return Side(loss, unstacked, weights.flatten(gradient))
+
+
+def torch_side(cell: Cell, reference: Reference, params: Any, episodes: mj.Episode) -> Side:
+    """The reference's numbers, brought into Flax's layout."""
+    model = MODELS[cell.model]
+    tasks = [
+        Task(_inputs(sx), torch.from_numpy(sy), _inputs(qx), torch.from_numpy(qy))
+        for sx, sy, qx, qy in zip(*episodes.support, *episodes.query, strict=True)
+    ]
+    result = reference(
+        model.torch,
+        model.loss.torch,
+        weights.to_torch(params, model.flattened),
+        tasks,
+        inner_lr=model.inner_lr,
+        inner_steps=cell.inner_steps,
+    )
+
+    def flax_layout(tensors):
+        return weights.flatten(weights.to_flax(tensors, model.flattened))
+
+    return Side(
+        torch.stack(result.losses).mean().numpy(),
+        [[flax_layout(step) for step in trajectory] for trajectory in result.trajectories],
+        flax_layout(result.meta_gradient),
+    )
+
+
+def measure(cell: Cell, ours: Side, theirs: Side) -> Errors:
+    """How far `ours` is from the reference `theirs`.
+
+    A step that one side alone has taken is infinitely wrong. Different tasks or different weights
+    are no matter of degree and raise a `ValueError`.
+    """
+    found = {"loss": relative_error({"": ours.loss}, {"": theirs.loss})}
+    for a, b in zip(ours.trajectories, theirs.trajectories, strict=True):
+        for step in range(max(len(a), len(b))):
+            both = step < min(len(a), len(b))
+            error = relative_error(a[step], b[step]) if both else ("missing on one side", np.inf)
+            name = f"weights after {step}"
+            found[name] = max(found.get(name, error), error, key=_nan_is_largest)
+    found["meta-gradient"] = relative_error(ours.meta_gradient, theirs.meta_gradient)
+    worst, (array, _) = max(found.items(), key=lambda item: _nan_is_largest(item[1]))
+    return Errors(
+        cell,
+        found["loss"][1],
+        tuple(error for name, (_, error) in found.items() if name.startswith("weights")),
+        found["meta-gradient"][1],
+        f"{worst} {array}".strip(),
+    )
+
+
+def relative_error(
+    ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]
+) -> tuple[str, float]:
+    """The array that is furthest from its reference, and its error as the module defines it."""
+    if ours.keys() != theirs.keys():
+        raise ValueError(f"one side alone had the weights {sorted(ours.keys() ^ theirs.keys())}.")
+    whole = float(np.sqrt(sum(np.sum(np.square(b)) for b in theirs.values())))
+    errors = []
+    for path, b in theirs.items():
+        a = ours[path]
+        if a.shape != b.shape or a.dtype != np.float64 or b.dtype != np.float64:
+            raise ValueError(
+                f"`{path}` was {a.dtype}{a.shape} against {b.dtype}{b.shape}; both must be "
+                "float64 of one shape."
+            )
+        scale = max(float(np.linalg.norm(b)), FLOOR * whole)
+        errors.append((path, float(np.linalg.norm(a - b)) / (scale or 1.0)))
+    return max(errors, key=_nan_is_largest)
+
+
+def _nan_is_largest(error: tuple[str, float]) -> tuple[bool, float]:
+    return bool(np.isnan(error[1])), error[1]
+
+
+def _inputs(x: np.ndarray) -> torch.Tensor:
+    """Images with their channels first; anything else as it is."""
+    return torch.from_numpy(x.transpose(0, 3, 1, 2).copy() if x.ndim == 4 else x)
