@@ -1,5 +1,8 @@
-"""Few-shot meta-learning in JAX: a learner is an inner rule, a way to differentiate it, and a way
-to batch tasks."""
+"""Few-shot meta-learning in JAX.
+
+A learner is a product of three choices: how a task is learned, how that learning is differentiated,
+and how tasks are batched.
+"""
 
 from maml_jax import losses, models
 from maml_jax.algorithms import fomaml, maml

@@ -22,7 +22,7 @@ class Checkpoints:
         self._run = run
 
     def save(self, update: int, state: Any) -> None:
-        """Write `state` (a pytree of arrays) as of `update`; nothing, where that is there already."""
+        """Write `state`, a pytree of arrays, as of `update`, unless that is there already."""
         if update != self._manager.latest_step():
             self._manager.save(update, args=self._args.StandardSave(state))
 

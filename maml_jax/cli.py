@@ -81,10 +81,10 @@ def _new_run(arguments: list[str]) -> tuple["Config", Path]:
     class Train:
         config: Annotated[Config, tyro.conf.arg(name="")]
         out: Path | None = None
-        """The folder of the run, which must not exist; runs/RECIPE-ALGORITHM-SEED where not given."""
+        """The folder of the run, which must not exist; if not given, runs/RECIPE-ALGORITHM-SEED."""
         resume: Path | None = None
-        """Go on with this run instead, exactly as if it had never stopped; of the other options only
-        --updates may be given with it."""
+        """Go on with this run instead, exactly as if it had never stopped; of the other options
+        only --updates may be given with it."""
 
     recipe = peek(arguments, "recipe") or "quickstart"
     check_choice("recipe", recipe, RECIPES)
@@ -177,8 +177,9 @@ def _table(result: dict[str, Any]) -> str:
     if "accuracy" in result:
         name, scale, unit, digits = "accuracy", 100.0, " %", 2
     lines = [
-        f"{result['algorithm']} on {result['data']} ({result['split']} split), {result['tasks']} tasks, "
-        f"{result['shots']} support and {result['queries']} query examples per class",
+        f"{result['algorithm']} on {result['data']} ({result['split']} split), "
+        f"{result['tasks']} tasks of {result['shots']} support and {result['queries']} query "
+        "examples per class",
         f"batch norm: {result['batch_norm']}",
         "",
         f"inner steps   {name}, mean ± 95 % interval",

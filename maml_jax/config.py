@@ -59,7 +59,7 @@ class Config:
     seed: int = 0
     """Decides the initial weights and every task."""
     chunk: int | None = None
-    """Tasks computed side by side; None: a rule for the device. The result is the same to rounding."""
+    """Tasks computed side by side; None: a rule for the device. Results are equal to rounding."""
     updates_per_dispatch: int = 50
     """Updates that run on the device between two looks from the host."""
     validate_every: int = 500

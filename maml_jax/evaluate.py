@@ -22,8 +22,8 @@ class Evaluator:
       learner: the learner.
       source: where tasks come from.
       steps: inner steps, at least 0.
-      transductive: predict a task's queries together, so that batch norm sees all of them; otherwise
-        each query is predicted in a batch with the support set alone (both in Nichol et al. 2018).
+      transductive: predict a task's queries together, so that batch norm sees all of them; if
+        not, each in a batch with the support set alone (both in Nichol et al. 2018, §6.1).
     """
 
     def __init__(

@@ -35,7 +35,7 @@ def _from_nnx(model: nnx.Module) -> tuple[Params, Apply]:
         if isinstance(module, nnx.BatchNorm) and module.use_running_average:
             name = ".".join(map(str, path))
             raise InputError(f"`model.{name}` uses running averages; call `model.train()` first.")
-    definition, weights, rest = nnx.split(model, nnx.Param, ...)
+    definition, weights, rest = nnx.split(model, nnx.Param, ...)  # type: ignore[misc]
 
     def apply(params: Params, x: Any) -> Any:
         state = jax.tree.map(lambda leaf: leaf, weights)  # a copy, for the next line writes to it

@@ -1,4 +1,4 @@
-"""How the weights move within a task: the first of the three choices, and the loop that moves them."""
+"""How weights move within a task, the first of the three choices, and the loop that moves them."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -74,10 +74,10 @@ def unrolled(
     loss: Loss,
     differentiate: Differentiate,
 ) -> MetaLearner:
-    r"""The learner that takes `inner_steps` of `rule` on the support set, differentiated step by step.
+    r"""The learner that takes `inner_steps` of `rule` on the support set.
 
-    $$\min_\theta\; L_Q(\varphi_K), \qquad
-      \varphi_{k+1} = \mathrm{update}(\varphi_k, \nabla L_S(\varphi_k)), \qquad \varphi_0 = \mathrm{start}(\theta)$$
+    $$\min_\theta L_Q(\varphi_K), \qquad \varphi_0 = \mathrm{start}(\theta), \qquad
+      \varphi_{k+1} = \mathrm{update}(\varphi_k, \nabla L_S(\varphi_k))$$
     """
     check_count("inner_steps", inner_steps, least=0)
 

@@ -23,7 +23,7 @@ def softmax_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def mean_squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
-    r"""Mean squared error $\frac1n\sum_i (o_i-t_i)^2$ over all elements, in squared target units."""
+    r"""Mean squared error $\frac1n\sum_i (o_i-t_i)^2$ over all elements."""
     if outputs.shape != targets.shape:
         raise InputError(f"`targets` had shape {targets.shape}; the outputs have {outputs.shape}.")
     return jnp.square(outputs - targets).mean()

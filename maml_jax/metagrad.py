@@ -49,7 +49,8 @@ def _mixed(loss: ContextLoss) -> InnerGradient:
       = \left.\tfrac{d}{d\epsilon}\right|_0 \nabla_{(\varphi, c)} L(\varphi + \epsilon u, c),$$
 
     one forward-mode derivative of one gradient, which yields the Hessian product and every cross
-    term at once. Nothing but $(\varphi, c)$ outlives the forward pass (MixFlow-MG, Kemaev et al. 2025).
+    term at once. Nothing but $(\varphi, c)$ outlives the forward pass (MixFlow-MG, Kemaev et
+    al. 2025).
     """
 
     @jax.custom_vjp

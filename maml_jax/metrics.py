@@ -13,7 +13,7 @@ def confidence_95(per_task: np.ndarray) -> np.ndarray:
     r"""Half the width of the 95 % interval of the mean over tasks, $1.96\,s/\sqrt{T}$.
 
     Args:
-      per_task: `[tasks, ...]`; `s` is their sample deviation (with T−1). One task has no interval: NaN.
+      per_task: `[tasks, ...]`; `s` is their sample deviation, with T−1. NaN for one task.
     """
     tasks = len(per_task)
     if tasks < 2:

@@ -23,7 +23,7 @@ def over_tasks(learner: MetaLearner, chunk: int | None = None, mesh: Mesh | None
       learner: what to do with one task.
       chunk: how many tasks are vmapped together; the chunks follow one another in a scan that
         accumulates their gradients, so that memory is a chunk's. It need not divide the number of
-        tasks. None: 1 on a CPU, where one task's activations stay in cache, and all tasks elsewhere.
+        tasks. None: 1 on a CPU, where one task's activations stay in cache; all elsewhere.
       mesh: a mesh with an axis `tasks`, over whose devices the tasks are dealt evenly.
 
     Returns:

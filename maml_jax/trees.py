@@ -7,7 +7,7 @@ import jax
 
 
 def partition(keep: Callable[[str], bool], tree: Any) -> tuple[Any, Any]:
-    """The leaves whose path, written like `blocks/0/conv/kernel`, satisfies `keep`; and the rest."""
+    """The leaves whose path, like `blocks/0/conv/kernel`, satisfies `keep`; and the rest."""
     kept = jax.tree.map_with_path(lambda path, leaf: leaf if keep(path_name(path)) else None, tree)
     rest = jax.tree.map_with_path(lambda path, leaf: None if keep(path_name(path)) else leaf, tree)
     return kept, rest

@@ -17,7 +17,7 @@ Loss: TypeAlias = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 class Batch(NamedTuple):
-    """Examples `x` and their labels or targets `y`; the leading axis of both counts the examples."""
+    """Examples `x` and their labels or targets `y`; the leading axis of both counts them."""
 
     x: jax.Array
     y: jax.Array

@@ -1,4 +1,4 @@
-"""One short file per algorithm; each only combines an inner rule with an inner-gradient operator."""
+"""One short file per algorithm; each combines an inner rule with an inner-gradient operator."""
 
 from maml_jax.algorithms.fomaml import fomaml
 from maml_jax.algorithms.maml import maml

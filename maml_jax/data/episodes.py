@@ -17,7 +17,7 @@ def sample_episode(
     queries: int,
     rotate: bool,
 ) -> Episode:
-    """One task: `ways` different classes in random order, `shots` and `queries` different images of each.
+    """One task: `ways` different classes in random order, different images of each, no image twice.
 
     Labels are the places in that order, so a class has another label in another episode.
 

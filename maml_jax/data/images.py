@@ -2,9 +2,9 @@
 
 import hashlib
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -12,7 +12,7 @@ from maml_jax.data.episodes import sample_episode
 from maml_jax.data.tasks import TaskSource
 from maml_jax.errors import InputError, check_choice, check_count
 from maml_jax.losses import softmax_cross_entropy
-from maml_jax.types import Loss
+from maml_jax.types import Episode, Loss
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,16 @@ class ImageSet:
                 f"`shots` + `queries` was {shots} + {queries}; "
                 f"a class of {self.name} has {fewest} images."
             )
-        draw = partial(sample_episode, ways=ways, shots=shots, queries=queries, rotate=self.rotate)
+        rotate = self.rotate
+
+        def sample(store: Any, key: jax.Array) -> Episode:
+            images, counts = store
+            return sample_episode(
+                images, counts, key, ways=ways, shots=shots, queries=queries, rotate=rotate
+            )
+
         store = jnp.asarray(self.images[classes]), jnp.asarray(self.counts[classes])
-        return TaskSource(store, lambda store, key: draw(*store, key))
+        return TaskSource(store, sample)
 
     def facts(self) -> dict[str, Any]:
         digest = hashlib.sha256(self.images.tobytes())

@@ -1,4 +1,4 @@
-"""Omniglot (Lake, Salakhutdinov, Tenenbaum 2015): 1623 handwritten characters, 20 drawings of each."""
+"""Omniglot (Lake et al. 2015): 1623 handwritten characters, each drawn by 20 people."""
 
 import io
 from collections import defaultdict

@@ -8,14 +8,13 @@ import jax.numpy as jnp
 from maml_jax.data.tasks import TaskSource
 from maml_jax.errors import check_count
 from maml_jax.losses import mean_squared_error
-from maml_jax.types import Batch, Episode
+from maml_jax.types import Batch, Episode, Loss
 
 
 class Sinusoid:
     r"""$y = A\sin(x - \phi)$, $A\in[0.1, 5]$, $\phi\in[0,\pi]$, $x\in[-5, 5]$, all uniform."""
 
-    name = "sinusoid"
-    loss = staticmethod(mean_squared_error)
+    loss: Loss = staticmethod(mean_squared_error)
     input_shape = (1,)
 
     def outputs(self, ways: int) -> int:

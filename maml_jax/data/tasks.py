@@ -22,10 +22,13 @@ class TaskSource(NamedTuple):
 class DataSet(Protocol):
     """A named set of tasks, with its splits."""
 
-    name: str
-    loss: Loss
-    input_shape: tuple[int, ...]
-    """Of one example."""
+    @property
+    def loss(self) -> Loss:
+        """What the tasks are judged by."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one example."""
 
     def outputs(self, ways: int) -> int:
         """How many outputs a model for this set has."""

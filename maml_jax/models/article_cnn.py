@@ -39,12 +39,14 @@ class ArticleCNN(nnx.Module):
             raise InputError(f"`image_size` was {image_size}; it must be at least 10.")
 
         def convolution(channels, filters):
-            inits = {"kernel_init": _torch_kernel, "bias_init": _torch_bias(9 * channels)}
-            return Conv(channels, filters, **inits, rngs=rngs)
+            bias = _torch_bias(9 * channels)
+            return Conv(channels, filters, kernel_init=_torch_kernel, bias_init=bias, rngs=rngs)
 
         def dense(features, outputs):
-            inits = {"kernel_init": _torch_kernel, "bias_init": _torch_bias(features)}
-            return nnx.Linear(features, outputs, **inits, rngs=rngs)
+            bias = _torch_bias(features)
+            return nnx.Linear(
+                features, outputs, kernel_init=_torch_kernel, bias_init=bias, rngs=rngs
+            )
 
         self.convs = nnx.List([convolution(in_channels, 32), convolution(32, 64)])
         self.hidden = dense(side * side * 64, 128)

@@ -1,7 +1,5 @@
 """The four-block convolutional network of the few-shot literature."""
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -34,7 +32,7 @@ class Conv4(nnx.Module):
         ways: int,
         in_channels: int = 1,
         filters: int = 64,
-        downsample: Literal["stride", "maxpool"] = "stride",
+        downsample: str = "stride",
         image_size: int = 28,
         *,
         rngs: nnx.Rngs,

@@ -65,6 +65,9 @@ def _later_if_greater(first: jax.Array, later: jax.Array) -> jax.Array:
     return jnp.where((later > first) | jnp.isnan(later), later, first)
 
 
+glorot = nnx.initializers.glorot_uniform()
+
+
 class Conv(nnx.Module):
     """`conv` with its kernel and bias.
 
@@ -79,7 +82,7 @@ class Conv(nnx.Module):
         *,
         stride: int = 1,
         padding: int = 0,
-        kernel_init: nnx.Initializer = nnx.initializers.glorot_uniform(),
+        kernel_init: nnx.Initializer = glorot,
         bias_init: nnx.Initializer = nnx.initializers.zeros,
         rngs: nnx.Rngs,
     ):

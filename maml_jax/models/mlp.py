@@ -1,6 +1,7 @@
 """The multi-layer perceptron."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import jax
 from flax import nnx
@@ -44,10 +45,7 @@ class MLP(nnx.Module):
             nnx.initializers.truncated_normal(0.01) if batch_norm else nnx.initializers.he_normal()
         )
         self.layers = nnx.List(
-            [
-                nnx.Linear(n, m, kernel_init=init, rngs=rngs)
-                for n, m in zip(widths, widths[1:], strict=False)
-            ]
+            [nnx.Linear(n, m, kernel_init=init, rngs=rngs) for n, m in pairwise(widths)]
         )
         norms = [BatchNorm(width, rngs=rngs) for width in hidden] if batch_norm else []
         self.norms = nnx.List(norms)
