@@ -31,7 +31,7 @@ def from_flax(model: nnx.Module | linen.Module) -> tuple[Params, Apply]:
 
 
 def _from_nnx(model: nnx.Module) -> tuple[Params, Apply]:
-    for path, module in model.iter_modules():
+    for path, module in nnx.iter_modules(model):
         if isinstance(module, nnx.BatchNorm) and module.use_running_average:
             name = ".".join(map(str, path))
             raise InputError(f"`model.{name}` uses running averages; call `model.train()` first.")

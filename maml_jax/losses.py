@@ -31,7 +31,7 @@ def mean_squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
 
 def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """The fraction of examples whose largest logit is the label's."""
-    return (logits.argmax(-1) == labels).mean()
+    return (logits.argmax(-1) == labels).mean(dtype=logits.dtype)
 
 
 def is_classification(outputs: jax.Array, y: jax.Array) -> bool:

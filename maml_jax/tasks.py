@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from maml_jax.errors import InputError, check_count
 from maml_jax.types import Episode, Meta, MetaLearner, Metrics
@@ -72,6 +72,9 @@ def _sharded(step: Step, mesh: Mesh) -> Step:
     if "tasks" not in mesh.axis_names:
         raise InputError(f"`mesh` had the axes {mesh.axis_names}; one must be named 'tasks'.")
     devices = mesh.shape["tasks"]
+    # Explicit axes would have every caller place the episodes by hand.
+    automatic = (AxisType.Auto,) * len(mesh.axis_names)
+    mesh = Mesh(mesh.devices, mesh.axis_names, axis_types=automatic)
 
     def local(meta, episodes):
         # Replicated parameters would have their inner gradients summed over the devices.

@@ -93,15 +93,17 @@ def build(cell: Cell, seed: int) -> Problem:
     """The weights and the episodes of `cell`, a function of `seed` alone."""
     model = MODELS[cell.model]
     generator = np.random.default_rng(seed)
-    with jax.enable_x64(True):
-        params, apply = mj.from_flax(model.flax(nnx.Rngs(seed)))
+    shapes, apply = mj.from_flax(nnx.eval_shape(lambda: model.flax(nnx.Rngs(0))))
+    params = jax.tree.map_with_path(lambda path, leaf: _draw(generator, path, leaf.shape), shapes)
+    return Problem(params, apply, model.episodes(generator))
 
-    def double(leaf):
-        weight = np.asarray(leaf, np.float64)
-        # Biases start at 0 and scales at 1, where a mix-up between two of them would not show.
-        return weight + 0.1 * generator.normal(size=weight.shape) if weight.ndim == 1 else weight
 
-    return Problem(jax.tree.map(double, params), apply, model.episodes(generator))
+def _draw(generator: np.random.Generator, path: Any, shape: tuple[int, ...]) -> np.ndarray:
+    # The models' own initial biases are 0 and scales 1, where a mix-up of two would not show.
+    noise = generator.normal(size=shape)
+    if len(shape) > 1:
+        return noise * np.sqrt(2 / np.prod(shape[:-1]))
+    return 0.1 * noise + (1.0 if path[-1].key == "scale" else 0.0)
 
 
 def images(
@@ -136,13 +138,10 @@ def images(
 
     def task():
         classes = [drawing() for _ in range(ways)]
-        sets = [
-            mj.Batch(
-                np.stack([example(*classes[label]) for label in labels]),
-                labels,
-            )
-            for labels in (_labels(generator, ways, shots), _labels(generator, ways, queries))
-        ]
+        sets = []
+        for per_class in (shots, queries):
+            labels = generator.permutation(np.repeat(np.arange(ways), per_class))
+            sets.append(_batch(np.stack([example(*classes[label]) for label in labels]), labels))
         return mj.Episode(*sets)
 
     return _stack([task() for _ in range(TASKS)])
@@ -155,13 +154,14 @@ def sinusoids(generator: np.random.Generator, *, shots: int, queries: int) -> mj
         amplitude, phase = generator.uniform(0.1, 5), generator.uniform(0, np.pi)
         x = generator.uniform(-5, 5, (shots + queries, 1))
         y = amplitude * np.sin(x - phase)
-        return mj.Episode(mj.Batch(x[:shots], y[:shots]), mj.Batch(x[shots:], y[shots:]))
+        return mj.Episode(_batch(x[:shots], y[:shots]), _batch(x[shots:], y[shots:]))
 
     return _stack([task() for _ in range(TASKS)])
 
 
-def _labels(generator: np.random.Generator, ways: int, per_class: int) -> np.ndarray:
-    return generator.permutation(np.repeat(np.arange(ways), per_class))
+def _batch(x: Any, y: Any) -> mj.Batch:
+    """NumPy's arrays where JAX's are declared: both sides take them, and none has a wrong dtype."""
+    return mj.Batch(x, y)
 
 
 def _stack(tasks: list[mj.Episode]) -> mj.Episode:
@@ -178,8 +178,8 @@ ALGORITHMS = {
     "fomaml": Algorithm(learner=mj.fomaml, reference=reference.fomaml, differentiate=(None,)),
 }
 
-# Sizes are small but none is trivial: every pooled size is odd somewhere, and every flattened image
-# has several positions and channels, so that a wrong order of them shows.
+# Sizes are small but none is trivial: some image to be pooled has an odd side, and every flattened
+# one has several positions and channels, so that a wrong order of them shows.
 MODELS = {
     "conv4-stride": Model(
         flax=lambda rngs: mj.models.Conv4(5, filters=8, downsample="stride", rngs=rngs),
@@ -195,23 +195,23 @@ MODELS = {
         torch=models.conv4_maxpool,
         episodes=lambda rng: images(rng, ways=3, shots=2, queries=2, size=34, channels=3),
         loss=_cross_entropy,
-        inner_lr=0.4,
+        inner_lr=0.2,
         flattened={"head": (2, 2, 8)},
     ),
     "article-cnn": Model(
-        flax=lambda rngs: mj.models.ArticleCNN(5, rngs=rngs),
+        flax=lambda rngs: mj.models.ArticleCNN(5, image_size=20, rngs=rngs),
         torch=models.article_cnn,
-        episodes=lambda rng: images(rng, ways=5, shots=1, queries=2, size=28),
+        episodes=lambda rng: images(rng, ways=5, shots=1, queries=2, size=20),
         loss=_cross_entropy,
         inner_lr=0.1,
-        flattened={"hidden": (5, 5, 64)},
+        flattened={"hidden": (3, 3, 64)},
     ),
     "mlp": Model(
         flax=lambda rngs: mj.models.MLP(12 * 12 * 3, (32, 16), 5, rngs=rngs),
         torch=models.mlp,
         episodes=lambda rng: images(rng, ways=5, shots=2, queries=2, size=12, channels=3),
         loss=_cross_entropy,
-        inner_lr=0.1,
+        inner_lr=0.3,
         flattened={"layers/0": (12, 12, 3)},
     ),
     "mlp-batch-norm": Model(
@@ -227,7 +227,7 @@ MODELS = {
         torch=models.mlp,
         episodes=lambda rng: sinusoids(rng, shots=10, queries=10),
         loss=_squared_error,
-        inner_lr=0.01,
+        inner_lr=0.001,
     ),
 }
 

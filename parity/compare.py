@@ -3,14 +3,14 @@ r"""One cell on both sides, and how far apart they are.
 The error of an array $a$ against the reference $b$, in a set of arrays with the reference $B$ as a
 whole (all weights after one inner step, or the whole meta-gradient), is
 
-$$\frac{\lVert a-b\rVert}{\max(\lVert b\rVert,\; 10^{-3}\,\lVert B\rVert)}$$
+$$\frac{\lVert a-b\rVert}{\max(\lVert b\rVert,\; 10^{-2}\,\lVert B\rVert)}$$
 
 or the plain $\lVert a-b\rVert$ where $B$ is zero; of a set, the largest of its arrays' errors; of a
-trajectory, the largest over tasks. The second term in the maximum is for arrays that are zero in
-exact arithmetic, such as the gradient of a bias ahead of batch norm. Rounding leaves them at about
-1e-16 of $\lVert B\rVert$, different on each side, and a ratio of two roundings says nothing. With
-the factor 1e-3 the bound of 1e-10 asks such an array to agree to 1e-13 of $\lVert B\rVert$, and any
-array above a thousandth of $\lVert B\rVert$ to agree to 1e-10 of itself.
+trajectory, the largest over tasks. The second term of the maximum is for arrays that are zero in
+exact arithmetic, such as the gradient of a bias ahead of batch norm. Rounding leaves them at 1e-17
+to 3e-14 of $\lVert B\rVert$ (measured), different on each side, and a ratio of two roundings says
+nothing. With the factor 1e-2 the bound of 1e-10 asks them to agree to 1e-12 of $\lVert B\rVert$,
+while whatever is above a hundredth of $\lVert B\rVert$ must agree to 1e-10 of itself.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,12 @@ from parity.cells import ALGORITHMS, MODELS, Cell, build
 from parity.reference import Reference, Task
 
 BOUND = 1e-10
-FLOOR = 1e-3
+FLOOR = 1e-2
+
+_QUICK: dict[str, str | bool] = {
+    "xla_backend_optimization_level": "0",
+    "xla_cpu_use_fusion_emitters": False,
+}
 
 Learner: TypeAlias = Callable[[Apply], mj.MetaLearner]
 
@@ -47,14 +52,16 @@ class Errors:
     """Where the largest of them is, like `meta-gradient head/kernel`."""
 
     @property
-    def largest(self) -> float:
-        """NaN if any is NaN."""
-        return float(np.max([self.loss, *self.weights, self.meta_gradient]))
+    def largest_weights(self) -> float:
+        """Over the inner steps; NaN if any is NaN."""
+        return float(np.max(self.weights))
 
     @property
     def passed(self) -> bool:
         """Whether all are within `BOUND`; NaN is not."""
-        return self.largest <= BOUND
+        return all(
+            error <= BOUND for error in (self.loss, self.largest_weights, self.meta_gradient)
+        )
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,12 @@ class Side:
 
 
 def compare(
-    cell: Cell, *, learner: Learner | None = None, reference: Reference | None = None, seed: int = 0
+    cell: Cell,
+    *,
+    learner: Learner | None = None,
+    reference: Reference | None = None,
+    seed: int = 0,
+    optimize: bool = False,
 ) -> Errors:
     """The errors of `cell`, in float64, from weights and episodes that `seed` determines.
 
@@ -77,16 +89,25 @@ def compare(
       learner: `learner(apply)` makes the learner to test; None: the cell's own.
       reference: what to hold it to; None: the cell's own.
       seed: for weights and episodes.
+      optimize: compile the learner with all of XLA's optimisations, as training does. On a CPU the
+        compilation takes several times longer for it.
     """
     problem = build(cell, seed)
-    ours = jax_side((learner or cell.learner)(problem.apply), problem.params, problem.episodes)
+    ours = jax_side(
+        (learner or cell.learner)(problem.apply),
+        problem.params,
+        problem.episodes,
+        optimize=optimize,
+    )
     theirs = torch_side(
         cell, reference or ALGORITHMS[cell.algorithm].reference, problem.params, problem.episodes
     )
     return measure(cell, ours, theirs)
 
 
-def jax_side(learner: mj.MetaLearner, params: Any, episodes: mj.Episode) -> Side:
+def jax_side(
+    learner: mj.MetaLearner, params: Any, episodes: mj.Episode, *, optimize: bool = False
+) -> Side:
     """The learner's numbers, through `over_tasks` as a training run has them."""
 
     def everything(meta: Meta, episodes: mj.Episode) -> Any:
@@ -95,7 +116,9 @@ def jax_side(learner: mj.MetaLearner, params: Any, episodes: mj.Episode) -> Side
         return loss, trajectories, gradient
 
     with jax.enable_x64(True):
-        results = jax.jit(everything)(learner.init(params), episodes)
+        meta = learner.init(params)
+        compiled = _compile(jax.jit(everything).lower(meta, episodes), optimize)
+        results = compiled(meta, episodes)
         loss, trajectories, gradient = jax.tree.map(np.asarray, results)
     stacked = weights.flatten(trajectories)
     tasks, steps = next(iter(stacked.values())).shape[:2]
@@ -104,6 +127,17 @@ def jax_side(learner: mj.MetaLearner, params: Any, episodes: mj.Episode) -> Side
         for task in range(tasks)
     ]
     return Side(loss, unstacked, weights.flatten(gradient))
+
+
+def _compile(lowered: jax.stages.Lowered, optimize: bool) -> jax.stages.Compiled:
+    if not optimize and jax.default_backend() == "cpu":
+        try:
+            # A program that runs once: four fifths of its time would go into optimising it.
+            return lowered.compile(_QUICK)
+        except jax.errors.JaxRuntimeError as error:  # such options come and go with XLA's versions
+            if "No such compile option" not in str(error):
+                raise
+    return lowered.compile()
 
 
 def torch_side(cell: Cell, reference: Reference, params: Any, episodes: mj.Episode) -> Side:
@@ -156,9 +190,7 @@ def measure(cell: Cell, ours: Side, theirs: Side) -> Errors:
     )
 
 
-def relative_error(
-    ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]
-) -> tuple[str, float]:
+def relative_error(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> tuple[str, float]:
     """The array that is furthest from its reference, and its error as the module defines it."""
     if ours.keys() != theirs.keys():
         raise ValueError(f"one side alone had the weights {sorted(ours.keys() ^ theirs.keys())}.")

@@ -17,7 +17,7 @@ Forward: TypeAlias = Callable[[Weights, Tensor], Tensor]
 
 
 def conv4_stride(weights: Weights, x: Tensor) -> Tensor:
-    """Four blocks of convolution with stride 2, batch norm and ReLU; the mean of positions; a head."""
+    """Four blocks of convolution with stride 2, batch norm, ReLU; mean over positions; a head."""
     for i in range(4):
         x = _conv(weights, f"blocks.{i}.conv", x, stride=2, padding=1)
         x = F.relu(_batch_norm(weights, f"blocks.{i}.norm", x))

@@ -1,0 +1,176 @@
+"""The properties that every algorithm must have, for every algorithm."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from problems import Compilations, classification, conv4, distance, perceptron
+
+import maml_jax as mj
+
+ALGORITHMS = {
+    "maml": mj.maml,
+    "maml, reverse": partial(mj.maml, differentiate="reverse"),
+    "maml, momentum": lambda apply, lr, steps=1: mj.maml(
+        apply, inner_steps=steps, inner_optimizer=optax.sgd(lr, momentum=0.9)
+    ),
+    "maml, Adam": lambda apply, lr, steps=1: mj.maml(
+        apply, inner_steps=steps, inner_optimizer=optax.adam(lr, eps_root=1e-8)
+    ),
+    "maml, head only": partial(mj.maml, adapts=lambda path: path.startswith("head")),
+    "fomaml": mj.fomaml,
+}
+TRUE_GRADIENT = [name for name in ALGORITHMS if name != "fomaml"]
+
+every = pytest.mark.parametrize("name", ALGORITHMS)
+
+
+def mean_by_loop(learner, meta, tasks):
+    """The meta-gradient's obvious twin: a Python loop over five tasks."""
+    one = jax.jit(learner.value_and_grad)
+    each = [one(meta, jax.tree.map(lambda leaf, t=t: leaf[t], tasks)) for t in range(5)]
+    return jax.tree.map(lambda *leaves: sum(leaves) / 5, *each)
+
+
+@every
+def test_no_inner_rate_leaves_the_prediction_unchanged(name):
+    params, apply = perceptron()
+    learner = ALGORITHMS[name](apply, 0.0, 3)
+    meta = learner.init(params)
+    episode = classification()
+    fast = learner.adapt(meta, episode.support)
+    np.testing.assert_array_equal(
+        learner.predict(fast, episode.query.x), apply(params, episode.query.x)
+    )
+
+
+@every
+def test_adaptation_lowers_the_support_loss(name):
+    params, apply = perceptron()
+    learner = ALGORITHMS[name](apply, 0.02, 5)  # small enough for Adam too
+    support = classification().support
+    path = learner.trajectory(learner.init(params), support)
+    losses = [
+        learner.loss(apply(jax.tree.map(lambda leaf, k=k: leaf[k], path), support.x), support.y)
+        for k in range(6)
+    ]
+    assert losses == sorted(losses, reverse=True)
+
+
+@every
+def test_trajectory_is_adaptation_step_by_step(name, x64):
+    params, apply = perceptron()
+    learner = ALGORITHMS[name](apply, 0.1, 2)
+    meta, support = learner.init(params), classification().support
+    path = learner.trajectory(meta, support, 3)
+    for k in range(4):
+        fast = learner.adapt(meta, support, k)
+        assert distance(jax.tree.map(lambda leaf, k=k: leaf[k], path), fast) < 1e-15
+
+
+@every
+def test_chunks_do_not_change_the_meta_gradient(name, x64):
+    params, apply = perceptron()
+    learner = ALGORITHMS[name](apply, 0.3, 2)
+    meta, tasks = learner.init(params), classification(tasks=5)
+    expected = mean_by_loop(learner, meta, tasks)
+    for chunk in (1, 2, 9):  # one by one, with a remainder, all at once
+        assert distance(jax.jit(mj.over_tasks(learner, chunk))(meta, tasks), expected) < 1e-13
+
+
+@every
+def test_the_order_of_tasks_does_not_change_the_meta_gradient(name, x64):
+    params, apply = perceptron()
+    learner = ALGORITHMS[name](apply, 0.3, 2)
+    meta, tasks = learner.init(params), classification(tasks=5)
+    step = jax.jit(mj.over_tasks(learner))
+    order = jnp.array([3, 0, 4, 1, 2])
+    permuted = step(meta, jax.tree.map(lambda leaf: leaf[order], tasks))
+    assert distance(permuted, step(meta, tasks)) < 1e-13
+
+
+@every
+def test_adapted_weights_do_not_depend_on_other_tasks(name, x64):
+    params, apply = perceptron()
+    learner = ALGORITHMS[name](apply, 0.3, 2)
+    meta, tasks = learner.init(params), classification(tasks=4)
+    together = jax.jit(jax.vmap(learner.adapt, in_axes=(None, 0)))(meta, tasks.support)
+    alone = jax.jit(learner.adapt)(meta, jax.tree.map(lambda leaf: leaf[2], tasks.support))
+    assert distance(jax.tree.map(lambda leaf: leaf[2], together), alone) < 1e-14
+
+
+@pytest.mark.parametrize("name", TRUE_GRADIENT)
+@pytest.mark.parametrize("steps", [1, 3])
+def test_finite_differences_agree(name, steps, x64):
+    params, apply = perceptron()
+    learner = ALGORITHMS[name](apply, 0.3, steps)
+    meta, episode = learner.init(params), classification()
+    rng = np.random.default_rng(1)
+    direction = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)), meta)
+
+    value_and_grad = jax.jit(learner.value_and_grad)
+
+    def loss(t):
+        moved = jax.tree.map(lambda leaf, d: leaf + t * d, meta, direction)
+        return value_and_grad(moved, episode)[0][0]
+
+    h = 2e-5  # the fourth-order formula errs by h⁴, the rounding by 1e-16/h
+    slope = (8 * (loss(h) - loss(-h)) - (loss(2 * h) - loss(-2 * h))) / (12 * h)
+    _, grads = value_and_grad(meta, episode)
+    products = jax.tree.map(lambda g, d: jnp.sum(g * d), grads, direction)
+    np.testing.assert_allclose(sum(jax.tree.leaves(products)), slope, rtol=1e-8)
+
+
+@every
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_keeps_the_precision_of_its_weights(name, precision):
+    with jax.enable_x64(precision == "float64"):
+        params, apply = perceptron()
+        learner = ALGORITHMS[name](apply, 0.3, 2)
+        meta = learner.init(params)
+        result = jax.jit(learner.value_and_grad)(meta, classification())
+        assert {leaf.dtype for leaf in jax.tree.leaves(result)} == {jnp.dtype(precision)}
+
+
+@every
+def test_the_second_call_compiles_nothing(name):
+    params, apply = perceptron()
+    learner = ALGORITHMS[name](apply, 0.3, 2)
+    step = jax.jit(mj.over_tasks(learner))
+    meta = learner.init(params)
+    first, second = classification(tasks=4, seed=0), classification(tasks=4, seed=1)
+    with Compilations() as warming:
+        (_, _), grads = step(meta, first)
+    assert warming.count == 1
+    moved = jax.block_until_ready(jax.tree.map(jnp.subtract, meta, grads))
+    with Compilations() as again:
+        jax.block_until_ready(step(moved, second))
+    assert again.count == 0
+
+
+@every
+def test_a_mesh_of_two_devices_gives_the_same(name, x64):
+    params, apply = perceptron()
+    learner = ALGORITHMS[name](apply, 0.3, 2)
+    meta, tasks = learner.init(params), classification(tasks=6)
+    mesh = jax.make_mesh((2,), ("tasks",))
+    expected = jax.jit(mj.over_tasks(learner))(meta, tasks)
+    for chunk in (None, 2):
+        meshed = jax.jit(mj.over_tasks(learner, chunk, mesh))(meta, tasks)
+        assert distance(meshed, expected) < 1e-13
+
+
+@pytest.mark.parametrize("downsample", ["stride", "maxpool"])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_mixed_equals_reverse_on_conv4(downsample, steps, x64):
+    params, apply = conv4(downsample, filters=4)
+    params = jax.tree.map(lambda leaf: leaf.astype("float64"), params)
+    episode = classification(size=(28, 28, 1))
+    results = [
+        jax.jit(mj.maml(apply, 0.4, steps, differentiate=mode).value_and_grad)(params, episode)
+        for mode in ("mixed", "reverse")
+    ]
+    assert distance(*results) < 1e-12

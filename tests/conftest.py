@@ -1,0 +1,25 @@
+"""Two CPU devices, so that meshes can be tested; double precision where a test asks for it."""
+
+import os
+from pathlib import Path
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 2)
+
+
+@pytest.fixture
+def x64():
+    """Double precision within the test."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real data, from MAML_JAX_DATA; without it the test is skipped."""
+    folder = os.environ.get("MAML_JAX_DATA")
+    if folder is None:
+        pytest.skip("MAML_JAX_DATA is not set: it names the folder that holds omniglot/")
+    return Path(folder)
