@@ -42,7 +42,7 @@ def _from_nnx(model: nnx.Module) -> tuple[Params, Apply]:
         nnx.replace_by_pure_dict(state, params)
         return nnx.merge(definition, state, rest, copy=True)(x)
 
-    return _string_keys(weights.to_pure_dict()), apply
+    return _string_keys(nnx.to_pure_dict(weights)), apply
 
 
 def _string_keys(tree: Any) -> Any:

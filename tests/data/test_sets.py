@@ -1,0 +1,133 @@
+"""The data sets: glyphs on any machine, Omniglot where its files are."""
+
+import shutil
+import unicodedata
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import maml_jax.data
+from maml_jax.data import glyphs, omniglot
+from maml_jax.data.archive import image_files
+from maml_jax.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return glyphs.load_glyphs()
+
+
+def test_glyphs_hold_out_whole_scripts(drawn):
+    for split, scripts in glyphs.SCRIPTS.items():
+        names = {drawn.class_names[i].split(" ")[0] for i in drawn.splits[split]}
+        assert names == set(scripts)
+    assert drawn.images.shape[1:] == (20, 28, 28, 1)
+    assert min(map(len, drawn.splits.values())) >= 100
+
+
+def test_glyphs_are_different_letters_and_different_drawings(drawn):
+    assert len(set(drawn.class_names)) == len(drawn.class_names)
+    assert all(unicodedata.lookup(name) for name in drawn.class_names)
+    pictures = {image.tobytes() for image in drawn.images.reshape(-1, 28 * 28)}
+    assert len(pictures) == len(drawn.images) * 20
+    # Ink everywhere, and none of it cut off by the frame in more than a few drawings.
+    assert drawn.images.max((2, 3, 4)).min() > 60
+    frame = np.concatenate([drawn.images[..., [0, -1], :, :].ravel(), drawn.images[:, :, :, [0, -1]].ravel()])
+    assert (frame > 60).mean() < 0.01
+
+
+def test_glyphs_are_the_same_every_time(drawn):
+    assert glyphs.load_glyphs().facts() == drawn.facts()
+
+
+def test_omniglot_is_whole_and_split_as_finn_did(data_dir):
+    data = maml_jax.data.load("omniglot", data_dir)
+    assert data.images.shape == (1623, 20, 28, 28, 1)
+    assert {split: len(classes) for split, classes in data.splits.items()} == omniglot.SPLITS
+    assert data.rotate
+    # Strokes are bright and few.
+    assert 0.03 < data.images.mean() / 255 < 0.15
+    other = maml_jax.data.load("omniglot", data_dir, split_seed=2)
+    assert set(other.splits["test"]) != set(data.splits["test"])
+
+
+def small_omniglot(folder, monkeypatch):
+    """Twelve characters of three drawings, laid out as Omniglot is."""
+    monkeypatch.setattr(omniglot, "CHARACTERS", 12)
+    monkeypatch.setattr(omniglot, "DRAWINGS", 3)
+    monkeypatch.setattr(omniglot, "SPLITS", {"train": 6, "val": 2, "test": 4})
+    for part, alphabet in zip(omniglot.PARTS, ("Greek", "Tagalog"), strict=True):
+        for character in range(6):
+            place = folder / part / alphabet / f"character{character:02}"
+            place.mkdir(parents=True)
+            for i in range(3):
+                image = Image.new("1", (105, 105), 1)
+                image.putpixel((10 * character + 5, 50 + i), 0)
+                image.save(place / f"{i}.png")
+
+
+def zip_parts(folder):
+    for part in omniglot.PARTS:
+        shutil.make_archive(str(folder / part), "zip", folder, part)
+        shutil.rmtree(folder / part)
+
+
+def test_omniglot_from_folders_and_from_zips_is_the_same(tmp_path, monkeypatch):
+    small_omniglot(tmp_path, monkeypatch)
+    unpacked = omniglot.load_omniglot(tmp_path)
+    zip_parts(tmp_path)
+    zipped = omniglot.load_omniglot(tmp_path)
+    assert zipped.facts() == unpacked.facts()
+    assert zipped.class_names == unpacked.class_names
+    assert len(zipped.class_names) == 12
+
+
+def test_omniglot_with_a_drawing_missing_is_refused(tmp_path, monkeypatch):
+    small_omniglot(tmp_path, monkeypatch)
+    next((tmp_path / "images_background").rglob("*.png")).unlink()
+    with pytest.raises(InputError, match="12 characters with 2 to 3 drawings; Omniglot has 12 with 3"):
+        omniglot.load_omniglot(tmp_path)
+
+
+def test_omniglot_with_a_broken_image_is_refused(tmp_path, monkeypatch):
+    small_omniglot(tmp_path, monkeypatch)
+    next((tmp_path / "images_background").rglob("*.png")).write_bytes(b"not an image")
+    with pytest.raises(InputError, match="which is not a readable image"):
+        omniglot.load_omniglot(tmp_path)
+
+
+def test_omniglot_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"must hold images_background.zip or images_background/"):
+        omniglot.load_omniglot(tmp_path)
+    with pytest.raises(InputError, match="`data_dir` was not given; omniglot needs"):
+        maml_jax.data.load("omniglot")
+    with pytest.raises(InputError, match="it must be a folder"):
+        maml_jax.data.load("omniglot", tmp_path / "none")
+
+
+@pytest.mark.parametrize("name", ["../outside.png", "/outside.png", "a/../../outside.png"])
+def test_zips_that_leave_their_folder_are_refused(name, tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr(name, b"x")
+    with pytest.raises(InputError, match="leaves its folder"):
+        list(image_files(tmp_path / "x.zip"))
+
+
+def test_zips_that_unpack_too_large_are_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", bytes(17 * 2**20))
+    with pytest.raises(InputError, match="unpacks to 17825792 bytes"):
+        list(image_files(tmp_path / "x.zip"))
+
+
+def test_damaged_zips_are_refused(tmp_path):
+    (tmp_path / "x.zip").write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(InputError, match="a damaged zip"):
+        list(image_files(tmp_path / "x.zip"))
+
+
+def test_unknown_data_is_refused():
+    with pytest.raises(InputError, match=r"`data` was 'omnigolt' \(did you mean 'omniglot'\?\)"):
+        maml_jax.data.load("omnigolt")

@@ -1,0 +1,132 @@
+"""Cells pass as they are, and fail once either side is broken."""
+
+import functools
+
+import jax.numpy as jnp
+import pytest
+import torch
+
+import maml_jax as mj
+from parity import reference
+from parity.cells import CELLS, MODELS, TASKS, Cell
+from parity.compare import BOUND, compare
+
+FAST = {
+    "maml/conv4-stride/1/mixed",
+    "fomaml/conv4-maxpool/5",
+    "maml/article-cnn/1/reverse",
+    "maml/mlp/5/mixed",
+    "maml/mlp-batch-norm/5/reverse",
+    "maml/mlp-sinusoid/5/mixed",
+    "fomaml/mlp-sinusoid/1",
+}
+
+
+@pytest.mark.parametrize("cell", [c for c in CELLS if c.name in FAST], ids=lambda cell: cell.name)
+def test_cell_is_within_the_bound(cell):
+    errors = compare(cell)
+    assert errors.passed, errors
+    assert len(errors.weights) == cell.inner_steps + 1
+
+
+def test_matrix_is_complete():
+    names = {cell.name for cell in CELLS}
+    assert len(names) == len(CELLS) == 6 * 2 * 3
+    assert names >= FAST
+
+
+def test_another_seed_is_another_problem_within_the_bound():
+    cell = Cell("fomaml", "mlp-sinusoid", 1)
+    first, second = compare(cell, seed=1), compare(cell, seed=2)
+    assert first.passed
+    assert second.passed
+    assert first != second
+
+
+def test_precision_stays_as_it_was():
+    compare(Cell("fomaml", "mlp-sinusoid", 1))
+    assert jnp.ones(1).dtype == jnp.float32
+
+
+BROKEN = Cell("maml", "mlp", 2, "mixed")
+MODEL = MODELS[BROKEN.model]
+SUPPORT_EXAMPLES = 10  # five ways, two shots
+
+
+def torch_one_step_fewer(*problem, inner_steps, **options):
+    return reference.maml(*problem, inner_steps=inner_steps - 1, **options)
+
+
+def torch_inner_sum(*problem, inner_lr, **options):
+    # A step along the gradient of the sum is a step along that of the mean, so many times longer.
+    return reference.maml(*problem, inner_lr=inner_lr * SUPPORT_EXAMPLES, **options)
+
+
+def torch_task_sum(*problem, **options):
+    result = reference.maml(*problem, **options)
+    return result._replace(
+        meta_gradient={name: TASKS * mean for name, mean in result.meta_gradient.items()}
+    )
+
+
+def torch_nan(*problem, **options):
+    result = reference.maml(*problem, **options)
+    return result._replace(
+        meta_gradient={name: mean * torch.nan for name, mean in result.meta_gradient.items()}
+    )
+
+
+def jax_loss_sum(outputs, y):
+    return MODEL.loss.jax(outputs, y) * y.shape[0]
+
+
+jax_maml = functools.partial(mj.maml, inner_lr=MODEL.inner_lr, loss=MODEL.loss.jax)
+jax_fomaml = functools.partial(mj.fomaml, inner_lr=MODEL.inner_lr, loss=MODEL.loss.jax)
+
+
+@pytest.mark.parametrize(
+    ("side", "wrong"),
+    [
+        pytest.param(
+            {"reference": torch_one_step_fewer},
+            {"loss", "weights", "meta_gradient"},
+            id="torch: one step fewer",
+        ),
+        pytest.param({"reference": reference.fomaml}, {"meta_gradient"}, id="torch: detached"),
+        pytest.param(
+            {"reference": torch_inner_sum},
+            {"loss", "weights", "meta_gradient"},
+            id="torch: sum over the support examples",
+        ),
+        pytest.param({"reference": torch_task_sum}, {"meta_gradient"}, id="torch: sum over tasks"),
+        pytest.param({"reference": torch_nan}, {"meta_gradient"}, id="torch: NaN"),
+        pytest.param(
+            {"learner": functools.partial(jax_fomaml, inner_steps=2)},
+            {"meta_gradient"},
+            id="jax: fomaml",
+        ),
+        pytest.param(
+            {"learner": functools.partial(jax_maml, inner_steps=1)},
+            {"loss", "weights", "meta_gradient"},
+            id="jax: one step fewer",
+        ),
+        pytest.param(
+            {"learner": functools.partial(jax_maml, inner_steps=2, loss=jax_loss_sum)},
+            {"loss", "weights", "meta_gradient"},
+            id="jax: sum over the examples",
+        ),
+    ],
+)
+def test_breaking_either_side_fails(side, wrong):
+    errors = compare(BROKEN, **side)
+    assert not errors.passed
+    found = {"loss": errors.loss, "weights": max(errors.weights)}
+    found["meta_gradient"] = errors.meta_gradient
+    assert {name for name, error in found.items() if not error <= BOUND} == wrong
+    # Far above the bound, so that no rounding could explain it; NaN is beyond any.
+    assert all(not found[name] < 1e-3 for name in wrong), found
+    assert errors.weights[0] == 0
+
+
+def test_unbroken_cell_passes():
+    assert compare(BROKEN).passed

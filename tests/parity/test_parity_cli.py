@@ -1,0 +1,98 @@
+"""`python -m parity`."""
+
+import json
+
+import pytest
+
+import parity.compare
+from parity.__main__ import main
+from parity.compare import Errors
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """Every comparison yields the errors that the returned function was given last."""
+    given = {"loss": 0.0, "weights": (0.0, 1e-16), "meta_gradient": 1e-15, "worst": "loss"}
+    monkeypatch.setattr(parity.compare, "compare", lambda cell, **_: Errors(cell, **given))
+    return given.update
+
+
+def test_all_within_the_bound(fake, capsys):
+    assert main([]) == 0
+    output = capsys.readouterr()
+    assert "36 of 36 cells within the bound" in output.out
+    assert "maml/conv4-stride/1/mixed" in output.out
+    assert "FAIL" not in output.out
+    assert "\033" not in output.out
+    assert output.err == ""
+
+
+@pytest.mark.parametrize("error", [1e-9, float("inf"), float("nan")])
+def test_one_above_the_bound(fake, capsys, error):
+    fake(meta_gradient=error, worst="meta-gradient head/kernel")
+    assert main(["--only", "fomaml/mlp/1"]) == 1
+    output = capsys.readouterr().out
+    assert "FAIL  meta-gradient head/kernel" in output
+    assert "0 of 1 cells within the bound" in output
+
+
+def test_columns_are_aligned(fake, capsys):
+    main([])
+    rows = [row for row in capsys.readouterr().out.splitlines() if "/" in row]
+    assert len({row.index("  ok  ") for row in rows}) == 1
+
+
+def test_real_cell_end_to_end(capsys):
+    assert main(["--only", "fomaml/mlp-sinusoid/1", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["passed"] is True
+    assert report["bound"] == 1e-10
+    assert report["versions"].keys() == {"maml-jax", "jax", "flax", "torch"}
+    (cell,) = report["cells"]
+    assert cell["name"] == "fomaml/mlp-sinusoid/1"
+    assert len(cell["weights"]) == 2
+    assert 0 < cell["meta_gradient"] < 1e-10
+    assert cell["passed"] is True
+
+
+def test_json_has_null_for_what_is_no_number(fake, capsys):
+    fake(meta_gradient=float("nan"), weights=(0.0, float("inf")))
+    assert main(["--only", "maml/mlp/1/mixed", "--json"]) == 1
+    report = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert report["passed"] is False
+    cells = {cell["name"]: cell for cell in report["cells"]}
+    assert cells["maml/mlp/1/mixed"]["meta_gradient"] is None
+    assert cells["maml/mlp/1/mixed"]["weights"] == [0.0, None]
+
+
+def test_only_that_matches_nothing(capsys):
+    assert main(["--only", "resnet"]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("\n") == 1
+    assert "'resnet'" in output.err
+    assert "maml | fomaml / conv4-stride | conv4-maxpool" in output.err
+
+
+@pytest.mark.parametrize("arguments", [["--seed", "-1"], ["--seed", "x"], ["--onyl", "mlp"]])
+def test_wrong_arguments(capsys, arguments):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert arguments[-1] in capsys.readouterr().err
+
+
+def test_colour_and_progress_are_for_terminals(fake, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert main(["--only", "fomaml/mlp/1"]) == 0
+    output = capsys.readouterr()
+    assert "\033[32mok\033[0m" in output.out
+    assert "1/1 fomaml/mlp/1" in output.err
+
+
+def test_help_names_the_exit_status(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    assert stopped.value.code == 0
+    assert "exit status: 0 if every error is within the bound" in capsys.readouterr().out
