@@ -4,7 +4,6 @@ What a command needs is imported when it runs, so that `--help` and errors come 
 """
 
 import dataclasses
-import json
 import os
 import re
 import sys
@@ -139,12 +138,14 @@ def evaluate_command(arguments: list[str]) -> int:
     from tqdm import tqdm
 
     from maml_jax import runs
+    from maml_jax.metrics import to_json
 
     values = dataclasses.asdict(options)
     as_json = values.pop("json")
-    with tqdm(total=check_count("tasks", options.tasks), unit="task", leave=False) as bar:
+    tasks = check_count("tasks", options.tasks)
+    with tqdm(total=tasks, unit="task", leave=False, disable=None) as bar:
         result = runs.evaluate(**values, progress=bar.update)
-    print(json.dumps(result, indent=2) if as_json else _table(result))
+    print(to_json(result, indent=2) if as_json else _table(result))
     return 0
 
 
@@ -207,3 +208,6 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "evaluate": evaluate_command,
     "report": report_command,
 }
+
+if __name__ == "__main__":
+    sys.exit(main())

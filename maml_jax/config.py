@@ -9,7 +9,7 @@ from typing import Any
 
 from maml_jax import algorithms
 from maml_jax.data import DATA_SETS
-from maml_jax.errors import InputError, check_choice, check_count
+from maml_jax.errors import InputError, check_choice, check_count, check_seed
 
 ALGORITHMS = tuple(name.replace("_", "-") for name in algorithms.__all__)
 MODELS = ("conv4", "article-cnn", "mlp")
@@ -87,8 +87,7 @@ class Config:
         if self.chunk is not None:
             check_count("chunk", self.chunk)
         for name in ("seed", "split_seed"):
-            if not 0 <= getattr(self, name) < 2**32:
-                raise InputError(f"`{name}` was {getattr(self, name)}; it must be in 0 to 2³²−1.")
+            check_seed(name, getattr(self, name))
         for name in ("inner_lr", "meta_lr"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise InputError(f"`{name}` was {getattr(self, name)}; it must be above 0.")

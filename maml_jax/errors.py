@@ -24,3 +24,10 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> Any:
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise InputError(f"`{name}` was {value!r}{hint}; it may be one of {', '.join(choices)}.")
     return value
+
+
+def check_seed(name: str, value: Any) -> int:
+    """`value` if it is an integer that seeds a random generator."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**32:
+        raise InputError(f"`{name}` was {value!r}; it must be an integer in 0 to 4294967295.")
+    return value

@@ -48,18 +48,24 @@ def _learning_curve(records: list[dict[str, Any]], config: Config) -> Any:
     scale, unit = (100, "accuracy, %") if name == "accuracy" else (1, "mean squared error")
     figure = _figure(6, 4)
     axes = figure.subplots()
+
+    def column(records, name):
+        """One value of each record; what was not finite is null in the log and NaN here."""
+        return scale * np.array([record[name] for record in records], float)
+
     axes.plot(
         [record["update"] for record in training],
-        [scale * record[name] for record in training],
+        column(training, name),
         color=QUIET,
         linewidth=1,
         label=f"training tasks, {config.inner_steps} inner steps",
     )
     if validations:
+        judged = [record["validation"] for record in validations]
         axes.errorbar(
             [record["update"] for record in validations],
-            [scale * record["validation"][name] for record in validations],
-            [scale * record["validation"][f"{name}_ci95"] for record in validations],
+            column(judged, name),
+            column(judged, f"{name}_ci95"),
             color=GOOD,
             capsize=2,
             label=f"validation tasks, {config.evaluation_steps} inner steps (95 % interval)",

@@ -13,7 +13,7 @@ import jax
 from maml_jax.build import Problem, build
 from maml_jax.checkpoint import Checkpoints
 from maml_jax.config import Config, read_config
-from maml_jax.errors import InputError, check_count
+from maml_jax.errors import InputError, check_count, check_seed
 from maml_jax.evaluate import Evaluator, summary
 from maml_jax.train import State, initial_state
 
@@ -89,6 +89,7 @@ def evaluate(
       InputError: an argument out of range, or a run that cannot be loaded.
     """
     check_count("tasks", tasks)
+    check_seed("seed", seed)
     if steps is not None:
         check_count("steps", steps, least=0)
     config, problem, state = load(run, data_dir)

@@ -9,7 +9,7 @@ import maml_jax as mj
 
 
 def classification(tasks=None, ways=3, shots=2, queries=2, size=(6,), seed=0):
-    """Random episodes; with `tasks`, a batch of them. Their dtype follows the precision in force."""
+    """Random episodes; with `tasks`, a batch of them. Their precision is the one in force."""
     rng = np.random.default_rng(seed)
     lead = () if tasks is None else (tasks,)
 
@@ -43,9 +43,7 @@ def perceptron(features=6, outputs=3, seed=0):
 
 
 def conv4(downsample="stride", filters=8, ways=3, seed=0):
-    return mj.from_flax(
-        mj.models.Conv4(ways, 1, filters, downsample, 28, rngs=nnx.Rngs(seed))
-    )
+    return mj.from_flax(mj.models.Conv4(ways, 1, filters, downsample, 28, rngs=nnx.Rngs(seed)))
 
 
 def distance(a, b):

@@ -55,7 +55,7 @@ def test_fewer_weights_adapt_but_all_get_a_gradient(x64):
 
 
 def test_inner_adam_without_eps_root_is_the_known_nan(x64):
-    """Why the docstring asks for `eps_root`: a weight without gradient makes the meta-gradient NaN."""
+    """Why the docstring asks for `eps_root`: where a gradient is 0 the meta-gradient is NaN."""
     params, apply = perceptron()
     episode = classification()
     dead = jax.tree.map(lambda leaf: leaf.at[..., 0].set(0), episode)  # an input that is always 0
@@ -95,7 +95,7 @@ def test_float_labels_point_to_regression():
     params, apply = perceptron()
     episode = classification()
     wrong = episode._replace(query=episode.query._replace(y=episode.query.y * 1.0))
-    with pytest.raises(InputError, match="`labels` were float32.*mean_squared_error"):
+    with pytest.raises(InputError, match=r"`labels` were float32.*mean_squared_error"):
         mj.maml(apply, 0.1).value_and_grad(params, wrong)
 
 

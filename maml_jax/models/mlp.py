@@ -15,7 +15,7 @@ class MLP(nnx.Module):
 
     `hidden=(40, 40)` on one input is the sinusoid network of Finn et al. 2017, and
     `(256, 128, 64, 64)` with batch norm their Omniglot network without convolutions. Kernels
-    start from a normal of deviation 0.01 cut at two deviations for `batch_norm`, else He-normal.
+    start from a normal of deviation 0.01 cut at two deviations, biases at zero, as in their code.
 
     Args:
       in_features: inputs per example, all axes but the first taken together.
@@ -41,9 +41,7 @@ class MLP(nnx.Module):
         check_count("out_features", out_features)
         for i, width in enumerate(hidden):
             check_count(f"hidden[{i}]", width)
-        init = (
-            nnx.initializers.truncated_normal(0.01) if batch_norm else nnx.initializers.he_normal()
-        )
+        init = nnx.initializers.truncated_normal(0.01)
         self.layers = nnx.List(
             [nnx.Linear(n, m, kernel_init=init, rngs=rngs) for n, m in pairwise(widths)]
         )

@@ -42,7 +42,9 @@ def test_nothing_repeats_and_labels_are_consistent():
     episodes = draw(tagged())
     for t in range(300):
         support, query = (jax.tree.map(lambda leaf, t=t: leaf[t], part) for part in episodes)
-        classes, images = (np.concatenate(pair) for pair in zip(tags(support), tags(query), strict=True))
+        classes, images = (
+            np.concatenate(pair) for pair in zip(tags(support), tags(query), strict=True)
+        )
         labels = np.concatenate([support.y, query.y])
         assert len(set(zip(classes, images, strict=True))) == 15  # no image twice
         assert len(set(zip(classes, labels, strict=True))) == 3  # one label a class
@@ -65,7 +67,9 @@ def test_classes_labels_and_images_are_uniform():
 def test_rotation_turns_a_whole_class_and_every_way():
     episodes = draw(tagged(rotate=True))
     pixels = np.concatenate([episodes.support.x, episodes.query.x], 1)[..., 0] * 255
-    corners = np.stack([pixels[..., 0, 0], pixels[..., 0, -1], pixels[..., -1, -1], pixels[..., -1, 0]])
+    corners = np.stack(
+        [pixels[..., 0, 0], pixels[..., 0, -1], pixels[..., -1, -1], pixels[..., -1, 0]]
+    )
     assert ((corners > 99).sum(0) == 1).all()
     turn = corners.argmax(0)
     labels = np.concatenate([episodes.support.y, episodes.query.y], 1)

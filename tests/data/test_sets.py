@@ -34,7 +34,9 @@ def test_glyphs_are_different_letters_and_different_drawings(drawn):
     assert len(pictures) == len(drawn.images) * 20
     # Ink everywhere, and none of it cut off by the frame in more than a few drawings.
     assert drawn.images.max((2, 3, 4)).min() > 60
-    frame = np.concatenate([drawn.images[..., [0, -1], :, :].ravel(), drawn.images[:, :, :, [0, -1]].ravel()])
+    frame = np.concatenate(
+        [drawn.images[..., [0, -1], :, :].ravel(), drawn.images[:, :, :, [0, -1]].ravel()]
+    )
     assert (frame > 60).mean() < 0.01
 
 
@@ -87,7 +89,9 @@ def test_omniglot_from_folders_and_from_zips_is_the_same(tmp_path, monkeypatch):
 def test_omniglot_with_a_drawing_missing_is_refused(tmp_path, monkeypatch):
     small_omniglot(tmp_path, monkeypatch)
     next((tmp_path / "images_background").rglob("*.png")).unlink()
-    with pytest.raises(InputError, match="12 characters with 2 to 3 drawings; Omniglot has 12 with 3"):
+    with pytest.raises(
+        InputError, match="12 characters with 2 to 3 drawings; Omniglot has 12 with 3"
+    ):
         omniglot.load_omniglot(tmp_path)
 
 

@@ -1,0 +1,244 @@
+"""The program from outside: a whole run, its resumption, and every bad input."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from maml_jax import runs
+from maml_jax.cli import main
+
+SINUSOID = [
+    "train",
+    "--recipe",
+    "sinusoid",
+    "--updates-per-dispatch",
+    "5",
+    "--validate-every",
+    "10",
+    "--validation-tasks",
+    "20",
+    "--checkpoint-every",
+    "20",
+]
+
+
+def same_bits(a, b):
+    return all(
+        np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run of 40 updates that was never stopped."""
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    assert main([*SINUSOID, "--updates", "40", "--out", str(run)]) == 0
+    return run
+
+
+def test_a_run_folder_holds_what_a_run_is(whole):
+    record = json.loads((whole / "config.json").read_text())
+    assert record["config"]["recipe"] == "sinusoid"
+    assert record["config"]["updates"] == 40
+    assert {"jax", "flax", "device"} < set(record["versions"])
+    lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert [line["update"] for line in lines if "loss" in line] == list(range(5, 41, 5))
+    assert [line["update"] for line in lines if "validation" in line] == [10, 20, 30, 40]
+    for picture in ("learning_curve.png", "episode.png"):
+        assert (whole / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_resumed_run_ends_in_the_same_bits(whole, tmp_path):
+    run = tmp_path / "run"
+    assert main([*SINUSOID, "--updates", "15", "--out", str(run)]) == 0
+    # What a crash after the checkpoint leaves: a metric of updates that were lost.
+    with (run / "metrics.jsonl").open("a") as log:
+        log.write('{"update": 20, "loss": 123.0}\n')
+    assert main(["train", "--resume", str(run), "--updates", "40"]) == 0
+    assert same_bits(runs.load(run)[2], runs.load(whole)[2])
+    assert (run / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+
+
+def test_the_seed_decides_the_run(whole, tmp_path):
+    for seed, equal in (("0", True), ("1", False)):
+        run = tmp_path / seed
+        assert main([*SINUSOID, "--updates", "40", "--seed", seed, "--out", str(run)]) == 0
+        assert same_bits(runs.load(run)[2], runs.load(whole)[2]) is equal
+
+
+def test_regression_is_evaluated_by_its_loss(whole, capsys):
+    assert main(["evaluate", str(whole), "--tasks", "60", "--steps", "2", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["tasks"] == 60
+    assert len(result["loss_per_step"]) == 3
+    assert result["loss"] == result["loss_per_step"][-1]
+    assert "accuracy" not in result
+    assert main(["report", str(whole)]) == 0
+
+
+def test_images_end_to_end(tmp_path, capsys):
+    run = tmp_path / "run"
+    small = ["--filters", "4", "--tasks", "2", "--updates", "2", "--validate-every", "0"]
+    assert main(["train", "--recipe", "quickstart", *small, "--out", str(run)]) == 0
+    results = {}
+    for transductive in ("--transductive", "--no-transductive"):
+        evaluate = ["evaluate", str(run), "--tasks", "30", "--queries", "2", transductive]
+        capsys.readouterr()
+        assert main([*evaluate, "--json"]) == 0
+        results[transductive] = result = json.loads(capsys.readouterr().out)
+        assert {"accuracy", "accuracy_ci95", "accuracy_per_step", "tasks", "queries"} <= set(result)
+        assert 0 <= result["accuracy"] <= 1
+        assert len(result["accuracy_per_step"]) == 4
+        assert result["queries"] == 2
+        # The baseline, on the same tasks, far above the chance of 0.2 at which the model still is.
+        assert 0.3 < result["nearest_neighbour"]["accuracy"] < 0.9
+    one, other = results.values()
+    assert one["nearest_neighbour"] == other["nearest_neighbour"]
+    assert one["loss"] != other["loss"]
+    assert main(["evaluate", str(run), "--tasks", "30"]) == 0
+    assert re.search(r"\n +3 +\d+\.\d\d ± \d+\.\d\d %\n +nearest", capsys.readouterr().out)
+
+
+def test_a_signal_saves_and_the_run_goes_on(tmp_path):
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "maml_jax.cli", *SINUSOID, "--updates", "1000000"]
+    process = subprocess.Popen([*command, "--out", str(run)], stderr=subprocess.PIPE, text=True)
+    while not (run / "metrics.jsonl").exists():
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert f"go on with: maml-jax train --resume {run}" in said
+    state = runs.load(run)[2]
+    assert int(state.update) == runs.metrics.read(run / "metrics.jsonl")[-1]["update"]
+    assert int(state.update) % 5 == 0
+
+
+def test_help_at_each_level(capsys):
+    assert main(["--help"]) == 0
+    assert main([]) == 0
+    for command, option in {
+        "train": "--inner-lr",
+        "evaluate": "--queries",
+        "report": "PATH",
+    }.items():
+        with pytest.raises(SystemExit) as stop:
+            main([command, "--help"])
+        assert stop.value.code == 0
+        assert option in capsys.readouterr().out
+
+
+BAD = {
+    "evalute": ["--command was 'evalute'", "did you mean 'evaluate'"],
+    "train --recipe omniglot-5w1": ["--recipe was", "did you mean 'omniglot-5w1s'", "quickstart"],
+    "train --recipe": ["--recipe"],
+    "train --updats 3": ["--updats", "train --help"],
+    "train --updates x": ["--updates", "'x'"],
+    "train --updates 0": ["--updates was 0", "at least 1"],
+    "train --updates -3": ["--updates was -3"],
+    "train --algorithm mamll": ["--algorithm was 'mamll'", "did you mean 'maml'"],
+    "train --data omnigot": ["--data was", "did you mean 'omniglot'"],
+    "train --data omniglot": ["--data-dir was not given"],
+    "train --data omniglot --data-dir {empty}": ["--data-dir was", "images_background.zip"],
+    "train --data omniglot --data-dir {empty}/none": ["--data-dir was", "must be a folder"],
+    "train --model conv5": ["--model was 'conv5'", "did you mean 'conv4'"],
+    "train --downsample pool": ["--downsample was", "maxpool"],
+    "train --filters 0": ["--filters was 0"],
+    "train --hidden 40 0": ["--hidden was 0"],
+    "train --ways 1": ["--ways was 1", "at least 2"],
+    "train --ways 2000": ["--ways was 2000", "1073 classes"],
+    "train --ways 120": ["--ways was 120; the val split", "109 classes"],
+    "train --shots 0": ["--shots was 0"],
+    "train --shots 20": ["--shots + --queries was 20 + 1", "20 images"],
+    "train --queries 0": ["--queries was 0"],
+    "train --inner-lr 0": ["--inner-lr was 0.0", "above 0"],
+    "train --inner-lr nan": ["--inner-lr was nan"],
+    "train --meta-lr inf": ["--meta-lr was inf"],
+    "train --inner-steps -1": ["--inner-steps was -1", "at least 0"],
+    "train --evaluation-steps -1": ["--evaluation-steps was -1"],
+    "train --tasks 0": ["--tasks was 0"],
+    "train --chunk 0": ["--chunk was 0"],
+    "train --seed -1": ["--seed was -1"],
+    "train --split-seed 4294967296": ["--split-seed was 4294967296"],
+    "train --updates-per-dispatch 0": ["--updates-per-dispatch was 0"],
+    "train --validate-every -1": ["--validate-every was -1"],
+    "train --validation-tasks 0": ["--validation-tasks was 0"],
+    "train --checkpoint-every 0": ["--checkpoint-every was 0"],
+    "train --recipe sinusoid --model conv4": ["--model was 'conv4'", "mlp"],
+    "train --out {empty}": ["--out was", "exists"],
+    "train --resume {empty}": ["--run was", "config.json"],
+    "train --resume {whole} --tasks 3": ["--tasks"],
+    "train --resume {whole} --updates 0": ["--updates was 0"],
+    "train --resume {broken}": ["--run was", "config.json is damaged"],
+    "evaluate": ["PATH"],
+    "evaluate {empty}": ["--run was", "config.json"],
+    "evaluate {unsaved}": ["--run was", "holds no checkpoint"],
+    "evaluate {damaged}": ["--run was", "checkpoint 40 is damaged or of another model"],
+    "evaluate {whole} --tasks 0": ["--tasks was 0"],
+    "evaluate {whole} --steps -1": ["--steps was -1"],
+    "evaluate {whole} --queries 0": ["--queries was 0"],
+    "evaluate {whole} --shots 0": ["--shots was 0"],
+    "evaluate {whole} --split tset": ["--split was 'tset'", "did you mean 'test'"],
+    "evaluate {whole} --seed -1": ["--seed was -1"],
+    "report {empty}": ["--run was"],
+}
+
+
+@pytest.fixture(scope="module")
+def places(whole, tmp_path_factory):
+    """Folders that are not, or no longer, those of a good run."""
+    import shutil
+
+    folder = tmp_path_factory.mktemp("bad")
+    for name in ("empty", "broken", "unsaved"):
+        (folder / name).mkdir()
+    (folder / "broken" / "config.json").write_text('{"config": {"recipe": ')
+    shutil.copy(whole / "config.json", folder / "unsaved")
+    shutil.copytree(whole, folder / "damaged")
+    for file in (folder / "damaged" / "checkpoints" / "40").rglob("*"):
+        if file.is_file() and file.parent.name == "d":
+            file.write_bytes(file.read_bytes()[:-9])
+    return {path.name: path for path in folder.iterdir()} | {"whole": whole}
+
+
+def snapshot(places):
+    return {
+        path: path.read_bytes()
+        for place in places.values()
+        for path in sorted(place.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_bad_input_is_one_line_and_harmless(line, places, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MAML_JAX_DATA", raising=False)
+    before = snapshot(places)
+    assert main(line.format(**places).split()) == 2
+    output, said = capsys.readouterr()
+    assert output == ""
+    assert said.count("\n") == 1
+    assert said.startswith(f"maml-jax {line.split(' ')[0]}: ")
+    for part in BAD[line]:
+        assert part in said
+    assert snapshot(places) == before
+    assert list(Path().iterdir()) == []
+
+
+def test_an_exploding_run_says_so_and_keeps_its_checkpoint(tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main([*SINUSOID, "--updates", "20", "--out", str(run)]) == 0
+    config = json.loads((run / "config.json").read_text())
+    config["config"]["meta_lr"] = 1e38
+    (run / "config.json").write_text(json.dumps(config))
+    assert main(["train", "--resume", str(run), "--updates", "40"]) == 1
+    assert "the last checkpoint is kept" in capsys.readouterr().err
+    assert int(runs.load(run)[2].update) == 20
