@@ -11,22 +11,11 @@ import jax
 import numpy as np
 import pytest
 
-from maml_jax import runs
+from maml_jax import metrics, runs
 from maml_jax.cli import main
 
-SINUSOID = [
-    "train",
-    "--recipe",
-    "sinusoid",
-    "--updates-per-dispatch",
-    "5",
-    "--validate-every",
-    "10",
-    "--validation-tasks",
-    "20",
-    "--checkpoint-every",
-    "20",
-]
+SINUSOID = ["train", "--recipe", "sinusoid", "--updates-per-dispatch", "5"]
+SINUSOID += ["--validate-every", "10", "--validation-tasks", "20", "--checkpoint-every", "20"]
 
 
 def same_bits(a, b):
@@ -117,7 +106,7 @@ def test_a_signal_saves_and_the_run_goes_on(tmp_path):
     assert process.returncode == 0
     assert f"go on with: maml-jax train --resume {run}" in said
     state = runs.load(run)[2]
-    assert int(state.update) == runs.metrics.read(run / "metrics.jsonl")[-1]["update"]
+    assert int(state.update) == metrics.read(run / "metrics.jsonl")[-1]["update"]
     assert int(state.update) % 5 == 0
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from maml_jax.data.tasks import TaskSource
-from maml_jax.errors import check_count
+from maml_jax.errors import check_choice, check_count
 from maml_jax.losses import mean_squared_error
 from maml_jax.types import Batch, Episode, Loss
 
@@ -23,7 +23,8 @@ class Sinusoid:
 
     def tasks(self, split: str, *, ways: int, shots: int, queries: int) -> TaskSource:
         """The tasks, `shots` support points and `queries` query points each; all splits alike."""
-        del split, ways
+        del ways
+        check_choice("split", split, ("train", "val", "test"))
         check_count("shots", shots)
         check_count("queries", queries)
         return TaskSource(None, lambda _, key: sample_sinusoid(key, shots, queries))

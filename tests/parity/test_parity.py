@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import maml_jax as mj
+import parity.compare
 from parity import reference
 from parity.cells import CELLS, MODELS, TASKS, Cell
 from parity.compare import BOUND, compare
@@ -24,7 +25,7 @@ FAST = {
 
 @pytest.mark.parametrize("cell", [c for c in CELLS if c.name in FAST], ids=lambda cell: cell.name)
 def test_cell_is_within_the_bound(cell):
-    errors = compare(cell)
+    errors = compare(cell, quick=True)
     assert errors.passed, errors
     assert len(errors.weights) == cell.inner_steps + 1
 
@@ -37,7 +38,7 @@ def test_matrix_is_complete():
 
 def test_another_seed_is_another_problem_within_the_bound():
     cell = Cell("fomaml", "mlp-sinusoid", 1)
-    first, second = compare(cell, seed=1), compare(cell, seed=2)
+    first, second = compare(cell, seed=1, quick=True), compare(cell, seed=2, quick=True)
     assert first.passed
     assert second.passed
     assert first != second
@@ -46,6 +47,15 @@ def test_another_seed_is_another_problem_within_the_bound():
 def test_precision_stays_as_it_was():
     compare(Cell("fomaml", "mlp-sinusoid", 1))
     assert jnp.ones(1).dtype == jnp.float32
+
+
+def test_cell_compiled_as_for_training_is_within_the_bound():
+    assert compare(Cell("fomaml", "mlp-sinusoid", 1)).passed
+
+
+def test_compile_option_that_xla_does_not_know_is_done_without(monkeypatch):
+    monkeypatch.setattr(parity.compare, "_QUICK", {"no_such_option": True})
+    assert compare(Cell("fomaml", "mlp-sinusoid", 1), quick=True).passed
 
 
 BROKEN = Cell("maml", "mlp", 2, "mixed")
@@ -118,7 +128,7 @@ jax_fomaml = functools.partial(mj.fomaml, inner_lr=MODEL.inner_lr, loss=MODEL.lo
     ],
 )
 def test_breaking_either_side_fails(side, wrong):
-    errors = compare(BROKEN, **side)
+    errors = compare(BROKEN, quick=True, **side)
     assert not errors.passed
     found = {"loss": errors.loss, "weights": max(errors.weights)}
     found["meta_gradient"] = errors.meta_gradient
@@ -129,4 +139,4 @@ def test_breaking_either_side_fails(side, wrong):
 
 
 def test_unbroken_cell_passes():
-    assert compare(BROKEN).passed
+    assert compare(BROKEN, quick=True).passed

@@ -65,7 +65,7 @@ def test_learner_meets_the_numbers_by_hand(algorithm, options):
         **options,
     )
     episodes = mj.Episode(*(mj.Batch(s[..., :1], s[..., 1:]) for s in (SUPPORT, QUERY)))
-    side = jax_side(learner, {name: np.zeros(()) for name in "wb"}, episodes)
+    side = jax_side(learner, {name: np.zeros(()) for name in "wb"}, episodes, quick=True)
     assert side.loss == pytest.approx(0.58, rel=1e-14)
     for trajectory, expected in zip(side.trajectories, ADAPTED, strict=True):
         assert [trajectory[1][name] for name in "wb"] == pytest.approx(expected, rel=1e-14)
@@ -78,7 +78,7 @@ CELL = Cell("maml", "mlp-sinusoid", 3, "mixed")
 
 
 def of_jax(cell, problem):
-    return jax_side(cell.learner(problem.apply), problem.params, problem.episodes)
+    return jax_side(cell.learner(problem.apply), problem.params, problem.episodes, quick=True)
 
 
 def of_torch(cell, problem):

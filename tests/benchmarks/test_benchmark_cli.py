@@ -1,0 +1,160 @@
+"""The command line, the results file and the tables."""
+
+import json
+
+import pytest
+
+from benchmarks import __main__ as cli
+from benchmarks import machine, report, runner
+from benchmarks.workloads import WORKLOADS
+
+MEASURED = {
+    "status": "measured",
+    "loss": 1.6,
+    "first_call_s": 9.0,
+    "compile_s": 8.0,
+    "calls_per_repeat": 1,
+    "seconds": [1.0, 1.5],
+    "median_s": 1.25,
+    "min_s": 1.0,
+    "max_s": 1.5,
+    "ratio_of_medians": 1.0,
+    "median_ratio": 1.0,
+    "memory": {"kind": "resident set", "peak_bytes": 3e8, "growth_bytes": 2e8, "step_bytes": None},
+    "float64": {"loss_error": 0.0, "gradient_error": 0.0},
+    "float32": {"loss_error": 0.0, "gradient_error": 1.2e-7},
+}
+
+
+@pytest.fixture
+def measured(monkeypatch, tmp_path):
+    """Replace the measuring, and the folder of results; returns what the runner was told."""
+    told = {}
+
+    def run(workloads, peers, **options):
+        told.update(options, peers=list(peers))
+        return [
+            {"workload": workload.name, "peer": peer, **told.get("record", MEASURED)}
+            for workload in workloads
+            for peer in peers
+        ]
+
+    monkeypatch.setattr(runner, "run", run)
+    monkeypatch.setattr(cli, "ROOT", tmp_path)
+    (tmp_path / "benchmarks").mkdir()
+    return told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "x y"], "argument --only: was 'x y'; it must be part of one of conv4-maxpool"),
+        (["--peers", "torch_lop"], "argument --peers: was 'torch_lop'; did you mean 'torch_loop'?"),
+        (["--peers", ""], "argument --peers: was ''; it may be any of maml_jax, "),
+        (["--repeats", "0"], "argument --repeats: was '0'; it must be an integer of at least 1"),
+        (["--repeats", "two"], "argument --repeats: was 'two'; it must be"),
+        (["--device", "tpu"], "argument --device: invalid choice: 'tpu' (choose from"),
+        (["--out", "no/such/folder.json"], "argument --out: was 'no/such/folder.json'; its folder"),
+        (["--out", __file__], "which exists; it must be a new file"),
+        (["--device", "gpu"], "argument --device: was 'gpu'; JAX sees none here"),
+    ],
+)
+def test_bad_arguments_get_one_line(arguments, message, measured, monkeypatch, capsys):
+    monkeypatch.setattr(machine, "gpu_name", lambda platforms: None)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert err.count("\n") == 1
+    assert not measured
+
+
+def test_json_has_the_fields(measured, tmp_path, capsys):
+    file = tmp_path / "r.json"
+    options = ["--device", "cpu", "--only", "sinusoid", "--peers", "torch_func"]
+    assert cli.main([*options, "--json", "--out", str(file)]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert results == json.loads(file.read_text())
+    assert results["command"] == f"python -m benchmarks {' '.join(options)}"
+    assert set(results) == {
+        "command", "date", "git", "versions", "machine", "device", "method", "workloads", "results",
+    }  # fmt: skip
+    assert {"python", "jax", "jaxlib", "torch", "numpy"} <= set(results["versions"])
+    assert {"processor", "cores", "os"} <= set(results["machine"])
+    assert {"commit", "dirty"} == set(results["git"])
+    assert results["method"]["repeats"] == cli.REPEATS
+    assert results["workloads"][0]["inner_steps"] == 1
+    assert [record["peer"] for record in results["results"]] == ["maml_jax", "torch_func"]
+    assert results["results"][0]["seconds"] == [1.0, 1.5]
+
+
+def test_default_file_is_new_each_time(measured, tmp_path, capsys):
+    for _ in range(2):
+        assert cli.main(["--device", "cpu"]) == 0
+    assert cli.main(["--device", "cpu", "--quick"]) == 0
+    assert measured["repeats"] == cli.QUICK_REPEATS
+    assert "obvious_jax" not in measured["peers"]
+    names = sorted(file.name[10:] for file in (tmp_path / "benchmarks" / "results").iterdir())
+    assert names == ["-cpu-2.json", "-cpu-part.json", "-cpu.json"]
+
+
+def test_gpu_is_the_default_where_there_is_one(measured, monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "gpu_name", lambda platforms: "NVIDIA H100 80GB HBM3")
+    assert cli.main([]) == 0
+    assert measured["device"] == "gpu"
+    (file,) = (tmp_path / "benchmarks" / "results").iterdir()
+    assert file.name.endswith("-nvidia-h100-80gb-hbm3.json")
+
+
+def test_nothing_is_written_where_the_reference_failed(measured, tmp_path, capsys):
+    measured["record"] = {"status": "failed", "reason": "exit code 1"}
+    assert cli.main(["--device", "cpu", "--only", "stride"]) == 1
+    out, err = capsys.readouterr()
+    assert "failed: exit code 1" in out
+    assert "nothing written" in err
+    assert not (tmp_path / "benchmarks" / "results").exists()
+
+
+def test_tables(measured, tmp_path, capsys):
+    file = tmp_path / "r.json"
+    cli.main(["--device", "cpu", "--only", "sinusoid", "--peers", "torch_loop", "--out", str(file)])
+    results = json.loads(file.read_text())
+    results["results"][1] |= {"status": "refused", "reason": "another gradient"}
+    markdown = report.markdown_table(results).splitlines()
+    assert markdown[2] == (
+        "| sinusoid-25tasks-1step-10queries | maml_jax | 1250 (1000-1500) | 1.00 (1.00) "
+        "| 300 (200, ?) | 8.0 | 0e+00 / 1e-07 |"
+    )
+    assert markdown[3].endswith("| torch_loop | refused: another gradient | | | | |")
+    assert len({line.count("|") for line in markdown[:4]}) == 1
+    assert "`python -m benchmarks --device cpu" in markdown[-1]
+    assert "refused: another gradient" in report.screen_table(results)
+    capsys.readouterr()
+    assert report.main([str(file)]) == 0
+    assert "1250 (1000-1500)" in capsys.readouterr().out
+
+
+def test_report_of_no_results_file(tmp_path, capsys):
+    (tmp_path / "x.json").write_text("{}")
+    for name in ("x.json", "missing.json"):
+        assert report.main([str(tmp_path / name)]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("FILE was ")
+        assert err.count("\n") == 1
+
+
+def test_machine_names_no_place():
+    facts = json.dumps([machine.machine(), machine.versions(), machine.git_state()])
+    assert str(machine.ROOT) not in facts
+    assert machine.machine()["cores"] >= 1
+
+
+def test_help_names_every_workload(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["--help"])
+    assert stopped.value.code == 0
+    out = capsys.readouterr().out
+    assert all(workload.name in out for workload in WORKLOADS)

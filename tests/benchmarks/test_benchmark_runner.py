@@ -1,0 +1,146 @@
+"""Who is timed, who is refused, and what a worker that goes wrong leaves behind."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from benchmarks import memory, report, runner
+from benchmarks.peers import PEERS
+from benchmarks.workloads import MLP, Workload
+
+TINY = Workload("tiny", MLP(hidden=(3,)), 3, 2, 2, 1, 0.1)
+HONEST = """
+import os, sys, time
+import numpy as np
+from benchmarks.peers import AbsentError, Program
+
+def prepare(workload, inputs, device):
+    def step():
+        print("a library that prints")
+        return 1.0, {"w": inputs.query_x}
+    return Program(step, lambda outputs: outputs, lambda: None)
+"""
+STEPS = {
+    "honest": "",
+    "wrong": HONEST.replace("inputs.query_x}", "inputs.query_x * 1.00001}"),
+    "shapeless": HONEST.replace("inputs.query_x}", "inputs.query_x[:1]}"),
+    "nan": HONEST.replace("inputs.query_x}", "inputs.query_x * np.nan}"),
+    "absent": HONEST.replace("def step():", "raise AbsentError('not on Tuesdays')\n    def step():"),
+    "missing": "import no_such_framework",
+    "crashing": HONEST.replace("def step():", "raise ValueError('last words')\n    def step():"),
+    "dying": HONEST.replace("print(", "calls = vars(workload).setdefault('calls', [])\n"
+        "        calls.append(1)\n        if len(calls) > 2: os._exit(3)\n        print("),
+    "sleeping": HONEST.replace("def step():", "time.sleep(60)\n    def step():"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def peers(tmp_path, monkeypatch):
+    """A function from names to a registry of peers that need no framework and start at once."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    def registry(*names):
+        for name in names:
+            (tmp_path / f"peer_{name}.py").write_text(STEPS[name] or HONEST)
+        return {"maml_jax": f"peer_{names[0]}"} | {name: f"peer_{name}" for name in names[1:]}
+
+    return registry
+
+
+def outcomes(registry, patience=60.0, **options):
+    records = runner.run([TINY], registry, device="cpu", repeats=2, patience=patience, **options)
+    return {record["peer"]: record for record in records}
+
+
+def test_each_peer_is_timed_or_told_why_not(peers):
+    names = ("wrong", "shapeless", "nan", "absent", "missing", "crashing", "dying")
+    said = []
+    found = outcomes(peers("honest", *names), progress=said.append)
+    status = {name: record["status"] for name, record in found.items()}
+    assert status == {
+        "maml_jax": "measured",
+        "wrong": "refused",
+        "shapeless": "refused",
+        "nan": "refused",
+        "absent": "absent",
+        "missing": "absent",
+        "crashing": "failed",
+        "dying": "failed",
+    }
+    assert all(("seconds" in found[name]) == (status[name] == "measured") for name in found)
+    assert "relative error of the gradient 1.0e-05" in found["wrong"]["reason"]
+    assert found["absent"]["reason"] == "not on Tuesdays"
+    assert found["missing"]["reason"] == "no module named 'no_such_framework'"
+    assert found["crashing"]["reason"] == "exit code 1: ValueError: last words"
+    assert found["dying"]["reason"].startswith("exit code 3")
+    assert any("1/2" in line for line in said)
+    json.dumps(found, allow_nan=False)
+
+
+def test_worker_that_does_not_answer_fails(peers):
+    found = outcomes(peers("honest", "sleeping"), patience=2.0)
+    assert found["sleeping"]["status"] == "failed"
+    assert found["sleeping"]["reason"].startswith("no answer in 2 s")
+
+
+def test_nobody_is_timed_without_the_reference(peers):
+    found = outcomes(peers("crashing", "honest"))
+    assert found["honest"]["status"] == "failed"
+    assert found["honest"]["reason"] == "maml_jax gave no gradient to check it by"
+
+
+def test_first_order_is_refused_and_the_rest_measured(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", __file__.rpartition("/")[0])
+    registry = {
+        "maml_jax": PEERS["maml_jax"],
+        "torch_loop": PEERS["torch_loop"],
+        "first_order": "first_order_peer",
+    }
+    found = outcomes(registry)
+    assert found["first_order"]["status"] == "refused"
+    assert found["first_order"]["float64"]["gradient_error"] > 1e-3
+    ours, loop = found["maml_jax"], found["torch_loop"]
+    assert (ours["status"], loop["status"]) == ("measured", "measured")
+    assert loop["float64"]["gradient_error"] < 1e-12
+    assert len(loop["seconds"]) == 2
+    assert loop["min_s"] <= loop["median_s"] <= loop["max_s"]
+    assert loop["ratio_of_medians"] == pytest.approx(loop["median_s"] / ours["median_s"])
+    assert loop["memory"]["kind"] in ("resident set", None)
+
+
+def test_summary():
+    assert runner.summary([3.0, 2.0, 8.0], [1.0, 2.0, 2.0]) == {
+        "median_s": 3.0,
+        "min_s": 2.0,
+        "max_s": 8.0,
+        "ratio_of_medians": 1.5,
+        "median_ratio": 3.0,
+    }
+    assert runner.summary([1.0], None)["ratio_of_medians"] is None
+
+
+@pytest.mark.skipif(memory.resident_bytes() is None, reason="no /proc here")
+def test_memory_of_a_step_is_seen():
+    base = memory.resident_bytes()
+    idle = memory.settle()
+    np.ones(8_000_000).sum()
+    found = memory.report(base, idle, None)
+    assert 60e6 < found["step_bytes"] < 200e6
+    assert found["peak_bytes"] > 64e6
+
+
+def test_gpu_reports_its_allocator_and_no_proc_says_so(monkeypatch):
+    assert memory.report(1, 1, 7)["peak_bytes"] == 7
+    found = memory.report(None, None, None)
+    assert found["peak_bytes"] is None
+    assert "/proc" in found["reason"]
+
+
+def test_environment_of_a_gpu_worker(monkeypatch):
+    variables = runner.environment("gpu", "float32")
+    assert variables["JAX_PLATFORMS"] == "cuda"
+    assert variables["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
+    assert runner.environment("cpu", "float64")["JAX_ENABLE_X64"] == "1"
+    assert jax.default_backend() in ("cpu", "gpu")
