@@ -100,6 +100,7 @@ def evaluate(
     key = jax.random.fold_in(jax.random.key(seed), 4)
     scores = evaluator(state.meta, tasks=tasks, key=key, progress=progress)
     return {
+        "recipe": config.recipe,
         "algorithm": config.algorithm,
         "data": config.data,
         "split": split,
@@ -114,6 +115,8 @@ def evaluate(
         if transductive
         else "each query with the support set",
         **summary(scores),
+        "config": {name: value for name, value in config.to_json().items() if name != "data_dir"},
+        "versions": versions(),
     }
 
 

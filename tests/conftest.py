@@ -1,10 +1,17 @@
-"""Two CPU devices, so that meshes can be tested; double precision where a test asks for it."""
+"""Two CPU devices, so that meshes can be tested; double precision where a test asks for it.
+
+Most of a test's time is XLA's, optimising programs that run once: that is left out, but for the
+tests of what a program stores.
+"""
 
 import os
 from pathlib import Path
 
-import jax
-import pytest
+QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()  # read on import
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 2)
 

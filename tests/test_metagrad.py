@@ -59,7 +59,8 @@ def test_unknown_mode_is_named():
 def temporary_bytes(mode, steps):
     params, apply = conv4("maxpool", filters=16)
     step = jax.jit(mj.maml(apply, 0.4, steps, differentiate=mode).value_and_grad)
-    compiled = step.lower(params, classification(size=(28, 28, 1))).compile()
+    lowered = step.lower(params, classification(size=(28, 28, 1)))
+    compiled = lowered.compile({"xla_backend_optimization_level": "3"})
     return compiled.memory_analysis().temp_size_in_bytes
 
 

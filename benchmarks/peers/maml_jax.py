@@ -10,6 +10,7 @@ import maml_jax as mj
 from benchmarks.peers import Program
 from benchmarks.peers.jax_program import jax_program
 from benchmarks.workloads import Conv4, Inputs, Workload
+from maml_jax.types import Loss
 
 
 def prepare(workload: Workload, inputs: Inputs, device: str) -> Program:
@@ -25,7 +26,7 @@ def prepare(workload: Workload, inputs: Inputs, device: str) -> Program:
             network.image_size,
             rngs=rngs,
         )
-        loss = mj.losses.softmax_cross_entropy
+        loss: Loss = mj.losses.softmax_cross_entropy
     else:
         model = mj.models.MLP(1, network.hidden, 1, rngs=rngs)
         loss = mj.losses.mean_squared_error
@@ -38,7 +39,7 @@ def prepare(workload: Workload, inputs: Inputs, device: str) -> Program:
         (value, _), gradient = update(meta, episodes)
         return value, gradient
 
-    episodes = mj.Episode(
-        mj.Batch(inputs.support_x, inputs.support_y), mj.Batch(inputs.query_x, inputs.query_y)
-    )
-    return jax_program(step, learner.init(inputs.weights), episodes)
+    weights, *episodes = jax.tree.map(jax.numpy.asarray, inputs)
+    support_x, support_y, query_x, query_y = episodes
+    episode = mj.Episode(mj.Batch(support_x, support_y), mj.Batch(query_x, query_y))
+    return jax_program(step, learner.init(weights), episode)

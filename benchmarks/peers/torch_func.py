@@ -1,6 +1,9 @@
 """PyTorch's own function transforms: `torch.func`, `vmap` over tasks and `grad` inside and out.
 
-Claim: this is the form that PyTorch's documentation gives for MAML.
+Claim: both gradients are taken inside the `vmap`. With the outer one outside it (`grad` of the mean
+of a `vmap`, or `backward()` after it) PyTorch 2.13 returns a wrong meta-gradient where the scale of
+a `batch_norm` adapts: the derivative of that scale's inner gradient takes the batch's statistics to
+be constants. `tests/benchmarks/test_benchmark_peers.py` shows it in ten lines.
 Repeat: `python -m benchmarks --peers torch_func`.
 """
 
@@ -30,12 +33,11 @@ def prepare(workload: Workload, inputs: Inputs, device: str) -> Program:
             fast = {name: fast[name] - workload.inner_lr * gradient[name] for name in fast}
         return loss(network, fast, query_x, query_y)
 
-    def mean_loss(start: Weights) -> Tensor:
-        losses = torch.func.vmap(task_loss, in_dims=(None, 0, 0, 0, 0))(start, *episodes)
-        return losses.mean()
+    one_task = torch.func.grad_and_value(task_loss)
+    all_tasks = torch.func.vmap(one_task, in_dims=(None, 0, 0, 0, 0))
 
     def step() -> tuple[Tensor, Weights]:
-        gradient, value = torch.func.grad_and_value(mean_loss)(weights)
-        return value, gradient
+        gradients, losses = all_tasks(weights, *episodes)
+        return losses.mean(), {name: tensor.mean(0) for name, tensor in gradients.items()}
 
     return torch_program(step, device)

@@ -22,7 +22,7 @@ def prepare(workload: Workload, inputs: Inputs, device: str) -> Program:
     def step() -> tuple[Tensor, Weights]:
         for tensor in weights.values():
             tensor.grad = None
-        total = torch.zeros((), device=tensors.support_x.device)
+        total = tensors.query_x.new_zeros(())
         for task in range(workload.tasks):
             fast = weights
             for _ in range(workload.inner_steps):

@@ -22,7 +22,7 @@ class Tensors(NamedTuple):
 
 
 def torch_inputs(workload: Workload, inputs: Inputs, device: str) -> Tensors:
-    """The inputs as PyTorch takes them, in float32 without TF32."""
+    """The inputs as PyTorch takes them; float32 stays float32, without TF32."""
     if device == "gpu" and not torch.cuda.is_available():
         raise AbsentError(f"PyTorch {torch.__version__} sees no CUDA device")
     torch.backends.cudnn.allow_tf32 = False

@@ -1,6 +1,8 @@
 """All peers compute the same meta-gradient."""
 
 import importlib
+from dataclasses import replace
+from functools import partial
 
 import jax
 import numpy as np
@@ -22,10 +24,10 @@ from benchmarks.workloads import (
     to_json,
 )
 
+IMAGES = Conv4(ways=2, filters=2, image_size=32, channels=3)  # 2×2 positions reach the head
 TINY = (
-    Workload("maxpool", Conv4(ways=2, filters=3), 2, 1, 2, 2, 0.3),
-    Workload("four positions", Conv4(ways=2, filters=2, image_size=32, channels=3), 1, 1, 1, 1, 0.3),
-    Workload("stride", Conv4(ways=2, filters=3, downsample="stride", image_size=16), 2, 2, 1, 1, 0.3),
+    Workload("maxpool", IMAGES, 2, 1, 2, 1, 0.3),
+    Workload("stride", replace(IMAGES, downsample="stride", image_size=16), 2, 2, 1, 1, 0.3),
     Workload("sinusoid", MLP(hidden=(5, 4)), 3, 4, 6, 2, 0.1),
 )
 by_name = pytest.mark.parametrize("workload", TINY, ids=lambda workload: workload.name)
@@ -39,6 +41,16 @@ def outcome(peer, workload):
         loss, gradient = program.result(program.step())
         assert program.peak_bytes() is None
     return loss, flatten(gradient)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fast_compilation():
+    """These programs run once, so that what the compiler saves is what counts."""
+    name = "jax_disable_most_optimizations"
+    before = jax.config.read(name)
+    jax.config.update(name, True)
+    yield
+    jax.config.update(name, before)
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +80,10 @@ def test_step_may_be_repeated():
 def test_weights_are_those_of_the_models(workload):
     network = workload.network
     if isinstance(network, Conv4):
-        model = mj.models.Conv4(5, downsample=network.downsample, rngs=nnx.Rngs(0))
+        build = partial(mj.models.Conv4, 5, downsample=network.downsample)
     else:
-        model = mj.models.MLP(1, network.hidden, 1, rngs=nnx.Rngs(0))
+        build = partial(mj.models.MLP, 1, network.hidden, 1)
+    model = nnx.eval_shape(lambda: build(rngs=nnx.Rngs(0)))
     wanted = jax.tree.map(lambda leaf: leaf.shape, mj.from_flax(model)[0])
     inputs = make_inputs(workload, 0)
     assert jax.tree.map(lambda leaf: leaf.shape, inputs.weights) == wanted
@@ -104,17 +117,11 @@ def test_why_torch_func_takes_both_gradients_inside_vmap():
     def loss(scale, x):
         return (functional.batch_norm(x, None, None, scale, training=True) * direction).sin().sum()
 
-    def norm_of_gradient(scale, x):  # the gradient in x, as an inner gradient has one
-        return torch.func.grad(loss, argnums=1)(scale, x).square().sum()
+    def inner(scale, x):  # a function of an inner gradient, as a meta-loss is one
+        return torch.func.grad(loss)(scale, x).square().sum()
 
-    def of_mean(x):
-        return torch.func.vmap(norm_of_gradient, (None, 0))(scale, x).mean()
-
-    inside = torch.func.vmap(torch.func.grad(norm_of_gradient, argnums=1), (None, 0))(scale, x) / 2
-    outside = torch.func.grad(of_mean)(x)
-    tasks = [x[task].clone().requires_grad_() for task in range(2)]
-    plain = torch.stack(
-        [torch.autograd.grad(norm_of_gradient(scale, task) / 2, task)[0] for task in tasks]
-    )
+    outside = torch.func.grad(lambda x: torch.func.vmap(inner, (None, 0))(scale, x).sum())(x)
+    inside = torch.func.vmap(torch.func.grad(inner, argnums=1), (None, 0))(scale, x)
+    plain = torch.stack([torch.func.grad(inner, argnums=1)(scale, task) for task in x])
     torch.testing.assert_close(inside, plain)
-    assert (outside - plain).norm() > 1e-3 * plain.norm()
+    assert (outside - plain).norm() > 0.1 * plain.norm()

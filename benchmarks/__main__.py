@@ -1,0 +1,221 @@
+"""The command line: `python -m benchmarks`."""
+
+import argparse
+import datetime
+import difflib
+import json
+import os
+import re
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from benchmarks import machine, report, runner
+from benchmarks.peers import ON_REQUEST, PEERS, REFERENCE
+from benchmarks.process import ROOT
+from benchmarks.workloads import WORKLOADS, Workload, to_json
+
+REPEATS, QUICK_REPEATS = 7, 3
+
+DESCRIPTION = """\
+Times one whole meta-update's gradient of MAML (mean loss and meta-gradient over a batch of
+tasks; sampling excluded) in this project and in its peers, in float32, from the same episodes
+and the same initial weights. A peer that computes another gradient is refused and gets no time.
+"""
+EPILOG = """\
+workloads:
+  {workloads}
+peers:
+  {peers}
+  {reference} always runs, for the others are checked and divided by it;
+  {request} only when named, for it takes many times longer.
+
+how it is measured:
+  Each peer has a process of its own. They take turns (A B C A B C ...), one step each, so that
+  a machine which slows down slows all. `compile s` is what the first call cost beyond the
+  second. Memory on a CPU is the resident set's peak during the timed steps, and its growth
+  over what imports and inputs took; on a GPU it is the allocator's peak.
+  The gradients are checked in float64 on few tasks, to 1e-6, and in float32 on all, to 0.1.
+  Both frameworks use all cores, and PyTorch's threads wait for each other by spinning: on a
+  machine that does something else meanwhile its times are worthless.
+
+examples:
+  python -m benchmarks --quick                      under 3 minutes on 2 quiet cores
+  python -m benchmarks --only sinusoid --peers torch_func --repeats 21
+  python -m benchmarks --json --device gpu > results.json
+  python -m benchmarks.report benchmarks/results/FILE.json      the table in Markdown
+
+exit status: 0; 1 if a peer was refused or failed; 2 for bad arguments.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but an error is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmarks; returns the exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    workloads = _chosen_workloads(parser, options.only)
+    peers = _chosen_peers(parser, options.peers)
+    repeats = options.repeats or (QUICK_REPEATS if options.quick else REPEATS)
+    file = _checked_out(parser, options.out)
+    device, name = _chosen_device(parser, options.device)
+
+    progress = _progress(sys.stderr)
+    records = runner.run(workloads, peers, device=device, repeats=repeats, progress=progress)
+    progress("")
+    now = datetime.datetime.now(datetime.UTC)
+    results = {
+        "command": _command(options, device),
+        "date": now.isoformat(timespec="seconds"),
+        "git": machine.git_state(),
+        "versions": machine.versions(),
+        "machine": machine.machine(),
+        "device": {"kind": device, "name": name},
+        "method": {
+            "repeats": repeats,
+            "seed": runner.SEED,
+            "tolerance": runner.TOLERANCE,
+            "float64_tasks": runner.EXACT_TASKS,
+        },
+        "workloads": [to_json(workload) for workload in workloads],
+        "results": records,
+    }
+    print(json.dumps(results, indent=1) if options.json else report.screen_table(results))
+    if any(record["peer"] == REFERENCE and record["status"] != "measured" for record in records):
+        print(f"{parser.prog}: {REFERENCE} gave no times; nothing written", file=sys.stderr)
+        return 1
+    if file is None:
+        partial = options.quick or options.only or options.peers or options.repeats
+        file = _default_file(now.date().isoformat(), name or device, bool(partial))
+        file.parent.mkdir(exist_ok=True)
+    _write(file, json.dumps(results, indent=1) + "\n")
+    print(f"written to {os.path.relpath(file)}", file=sys.stderr)
+    return int(any(record["status"] in ("refused", "failed") for record in records))
+
+
+def _parser() -> Parser:
+    epilog = EPILOG.format(
+        workloads="\n  ".join(workload.name for workload in WORKLOADS),
+        peers=", ".join(PEERS),
+        reference=REFERENCE,
+        request=", ".join(ON_REQUEST),
+    )
+    parser = Parser(
+        prog="python -m benchmarks",
+        description=DESCRIPTION,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--quick", action="store_true", help=f"{QUICK_REPEATS} repeats instead of {REPEATS}")
+    add("--device", choices=("cpu", "gpu"), help="default: gpu if JAX sees one, else cpu")
+    add("--only", metavar="TEXT", help="the workloads with TEXT in their name")
+    add("--peers", metavar="A,B", help="these peers, beside " + REFERENCE)
+    add("--repeats", metavar="N", type=_at_least_one, help="how many times to time each")
+    add("--json", action="store_true", help="print the results file instead of the table")
+    add(
+        "--out",
+        metavar="FILE",
+        help="where to write the results, a file that does not exist; "
+        "default: benchmarks/results/DATE-DEVICE.json, with -part if not all was run",
+    )
+    return parser
+
+
+def _at_least_one(text: str) -> int:
+    if not re.fullmatch(r"\d+", text, re.ASCII) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"was {text!r}; it must be an integer of at least 1")
+    return int(text)
+
+
+def _chosen_workloads(parser: Parser, text: str | None) -> list[Workload]:
+    chosen = [workload for workload in WORKLOADS if text is None or text in workload.name]
+    if not chosen:
+        names = ", ".join(workload.name for workload in WORKLOADS)
+        parser.error(f"argument --only: was {text!r}; it must be part of one of {names}")
+    return chosen
+
+
+def _chosen_peers(parser: Parser, text: str | None) -> dict[str, str]:
+    if text is None:
+        return {name: module for name, module in PEERS.items() if name not in ON_REQUEST}
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in PEERS:
+            nearest = difflib.get_close_matches(name, PEERS, n=1)
+            hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+            choice = ", ".join(PEERS)
+            parser.error(f"argument --peers: was {name!r}; {hint}it may be any of {choice}")
+    return {name: PEERS[name] for name in dict.fromkeys([REFERENCE, *names])}
+
+
+def _chosen_device(parser: Parser, wanted: str | None) -> tuple[str, str | None]:
+    """The device and, of a GPU, its name."""
+    if wanted == "cpu":
+        return "cpu", None
+    name = machine.gpu_name("cuda" if wanted == "gpu" else None)
+    if wanted == "gpu" and name is None:
+        parser.error("argument --device: was 'gpu'; JAX sees none here, so it may be 'cpu'")
+    return ("cpu", None) if name is None else ("gpu", name)
+
+
+def _checked_out(parser: Parser, text: str | None) -> Path | None:
+    """The file to write, refused before the work rather than after it."""
+    if text is None:
+        return None
+    file = Path(text)
+    if file.exists():
+        parser.error(f"argument --out: was {text!r}, which exists; it must be a new file")
+    if not file.parent.is_dir():
+        parser.error(f"argument --out: was {text!r}; its folder must exist")
+    return file
+
+
+def _default_file(date: str, device: str, partial: bool) -> Path:
+    """A file that does not exist yet: a second run on one day does not replace the first."""
+    slug = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
+    stem = f"{date}-{slug}{'-part' if partial else ''}"
+    file, count = ROOT / "benchmarks" / "results" / f"{stem}.json", 1
+    while file.exists():
+        count += 1
+        file = file.with_name(f"{stem}-{count}.json")
+    return file
+
+
+def _command(options: argparse.Namespace, device: str) -> str:
+    """What repeats the run elsewhere: the device is named, the output file is not."""
+    words = ["python", "-m", "benchmarks", "--device", device]
+    words += ["--quick"] * options.quick
+    for option in ("only", "peers", "repeats"):
+        value = getattr(options, option)
+        words += [] if value is None else [f"--{option}", str(value)]
+    return shlex.join(words)
+
+
+def _write(file: Path, text: str) -> None:
+    """All of the file or nothing."""
+    unfinished = file.with_name(file.name + ".part")
+    unfinished.write_text(text)
+    unfinished.replace(file)
+
+
+def _progress(stream: Any) -> Callable[[str], None]:
+    """Shows one line that the next replaces, where a person is looking."""
+    if not stream.isatty():
+        return lambda _: None
+    return lambda text: print(f"\r\033[K{text}", end="", file=stream, flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,108 @@
+"""What a result depends on besides the code: the machine, the versions, the commit.
+
+Claim: no host name, user or path is in it. Repeat: `python -m benchmarks.machine`.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.process import ROOT
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "numpy")
+
+
+def gpu_name(platforms: str | None = None) -> str | None:
+    """The GPU that JAX sees, such as "NVIDIA H100 80GB HBM3"; None without one.
+
+    A process of its own looks, because looking takes memory on the GPU until the process ends.
+
+    Args:
+      platforms: the value of `JAX_PLATFORMS` there; None leaves it as it is.
+    """
+    script = (
+        "import jax\ntry: print(jax.devices('gpu')[0].device_kind)\nexcept RuntimeError: print()\n"
+    )
+    variables = (
+        dict(os.environ) if platforms is None else {**os.environ, "JAX_PLATFORMS": platforms}
+    )
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", script], env=variables, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or None
+
+
+def versions() -> dict[str, str | None]:
+    """Python's version and the packages', None for those that are not installed."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
+
+
+def machine() -> dict[str, Any]:
+    """The processor, how many of its cores this process may use, and the operating system."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "architecture": platform.machine(),
+        "os": _os(),
+    }
+
+
+def git_state() -> dict[str, Any]:
+    """The commit and whether tracked files differ from it; None of both outside a repository."""
+    commit, changes = (
+        _git("rev-parse", "HEAD"),
+        _git("status", "--porcelain", "--untracked-files=no"),
+    )
+    return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    facts = Path("/proc/cpuinfo")
+    if facts.exists():
+        for line in facts.read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    brand = _output("sysctl", "-n", "machdep.cpu.brand_string")
+    return brand or platform.processor() or platform.machine()
+
+
+def _os() -> str:
+    if platform.system() == "Darwin":
+        return f"macOS {platform.mac_ver()[0]}"
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except OSError:
+        return f"{platform.system()} {platform.release()}"
+
+
+def _git(*arguments: str) -> str | None:
+    return _output("git", "-C", str(ROOT), *arguments)
+
+
+def _output(program: str, *arguments: str) -> str | None:
+    path = shutil.which(program)
+    if path is None:
+        return None
+    done = subprocess.run([path, *arguments], capture_output=True, text=True, check=False)  # noqa: S603
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+if __name__ == "__main__":
+    facts = {"machine": machine(), "versions": versions(), "git": git_state(), "gpu": gpu_name()}
+    print(json.dumps(facts, indent=2))

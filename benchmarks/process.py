@@ -1,0 +1,97 @@
+"""A worker's process as the runner sees it: ask, and get an answer or an error, in bounded time."""
+
+import json
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+ROOT = Path(__file__).resolve().parents[1]
+"""Where `python -m benchmarks.worker` finds the packages."""
+
+
+class WorkerError(Exception):
+    """The worker crashed or did not answer in time, and the last that it said."""
+
+
+class Worker:
+    """A process of `benchmarks.worker`; leaving the context ends it."""
+
+    def __init__(self, environment: Mapping[str, str]):
+        # A file, because a pipe that nobody empties would stop a worker that says much.
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            text=True,
+            cwd=ROOT,
+            env=dict(environment),
+        )
+        self._answers: queue.Queue[str | None] = queue.Queue()
+        # Daemon: closing the worker ends it, and an interrupted run must not wait for it.
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def ask(self, message: Any, patience: float) -> dict[str, Any]:
+        """Send one line, wait for one.
+
+        Raises:
+          WorkerError: the process ended, or `patience` seconds passed.
+        """
+        assert self._process.stdin is not None  # noqa: S101
+        try:
+            print(json.dumps(message), file=self._process.stdin, flush=True)
+            answer = self._answers.get(timeout=patience)
+        except BrokenPipeError:
+            answer = None
+        except queue.Empty:
+            raise WorkerError(f"no answer in {patience:g} s{self._last_words()}") from None
+        if answer is None:
+            raise WorkerError(f"{self._how_it_ended()}{self._last_words()}")
+        return json.loads(answer)
+
+    def close(self) -> None:
+        """End the process, if it has not ended."""
+        if self._stderr.closed:
+            return
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+        for stream in (self._process.stdin, self._process.stdout, self._stderr):
+            _close(stream)
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None  # noqa: S101
+        for line in self._process.stdout:
+            self._answers.put(line)
+        self._answers.put(None)
+
+    def _how_it_ended(self) -> str:
+        code = self._process.wait()
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+    def _last_words(self) -> str:
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        return f": {lines[-1].strip()}" if lines else ""
+
+
+def _close(stream: IO[Any] | None) -> None:
+    try:
+        if stream is not None:
+            stream.close()
+    except BrokenPipeError:
+        return  # a line was still unsent when the process ended

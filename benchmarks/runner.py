@@ -1,0 +1,216 @@
+"""Checks that all peers compute the same, then times them in turn.
+
+Claim: a time is only given to a peer whose meta-gradient is the reference's. That is checked twice,
+because float32 alone cannot tell: there one ReLU or one maximum that rounds to its other side moves
+a whole meta-gradient by up to some per cent, in every framework alike. So the peer's program must
+agree to 1e-6 in float64, on a few tasks; and what is timed, in float32 on all tasks, to 0.1.
+
+The timed workers of one workload live side by side and take turns (A B C A B C …), one step at a
+time while the others sleep, so that a machine which slows down slows all of them.
+Repeat: `python -m benchmarks`.
+"""
+
+import dataclasses
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers import REFERENCE
+from benchmarks.process import Worker, WorkerError
+from benchmarks.worker import decode
+from benchmarks.workloads import Workload, to_json
+
+EXACT_TASKS = 2
+TOLERANCE = {"float64": 1e-6, "float32": 0.1}
+"""The largest relative error of the loss and of the whole gradient."""
+PAUSE = 0.1
+"""Seconds between two turns, in which the last one's thread pool stops spinning."""
+SEED = 0
+
+Record = dict[str, Any]
+
+
+def run(
+    workloads: Iterable[Workload],
+    peers: Mapping[str, str],
+    *,
+    device: str,
+    repeats: int,
+    patience: float = 900.0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[Record]:
+    """Check and time every peer on every workload.
+
+    Args:
+      workloads: what to compute.
+      peers: modules by the names of the peers; one must be `REFERENCE`.
+      device: "cpu" or "gpu".
+      repeats: how many turns each peer gets.
+      patience: seconds after which a worker that does not answer has failed.
+      progress: is told what happens next.
+
+    Returns:
+      A record for each pair, with its `status`: "measured", or without times and with a `reason`
+      "refused" (another gradient), "absent" (cannot take part) or "failed" (crash or timeout).
+    """
+    return [
+        record
+        for workload in workloads
+        for record in _run_one(workload, peers, device, repeats, patience, progress)
+    ]
+
+
+def _run_one(
+    workload: Workload,
+    peers: Mapping[str, str],
+    device: str,
+    repeats: int,
+    patience: float,
+    progress: Callable[[str], None],
+) -> list[Record]:
+    records: dict[str, Record] = {
+        name: {"workload": workload.name, "peer": name, "status": "ready"} for name in peers
+    }
+
+    def ready() -> list[str]:
+        return [name for name in peers if records[name]["status"] == "ready"]
+
+    progress(f"{workload.name}: checking gradients in float64")
+    few = dataclasses.replace(workload, tasks=min(EXACT_TASKS, workload.tasks))
+
+    def exact(name: str) -> Record:
+        with ExitStack() as stack:
+            return _start(stack, few, peers[name], device, "float64", patience)[1]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        _compare(records, dict(zip(peers, pool.map(exact, peers), strict=True)), "float64")
+
+    with ExitStack() as stack:
+        workers: dict[str, Worker] = {}
+        answers: dict[str, Record] = {}
+        for name in ready():
+            progress(f"{workload.name}: compiling {name}")
+            workers[name], answers[name] = _start(
+                stack, workload, peers[name], device, "float32", patience
+            )
+        _compare(records, answers, "float32")
+        for name in set(workers) - set(ready()):
+            workers[name].close()
+        for name in ready():
+            kept = ("loss", "first_call_s", "compile_s", "calls_per_repeat")
+            records[name] |= {field: answers[name][field] for field in kept} | {"seconds": []}
+        for repeat in range(repeats):
+            for name in ready():
+                progress(f"{workload.name}: {name} {repeat + 1}/{repeats}")
+                time.sleep(PAUSE)
+                _ask(workers[name], records[name], "run", patience)
+        for name in ready():
+            _ask(workers[name], records[name], "finish", patience)
+    for name in ready():
+        records[name]["status"] = "measured"
+    reference = records[REFERENCE]
+    for record in records.values():
+        if record["status"] == "measured":
+            record |= summary(record["seconds"], reference.get("seconds"))
+    return list(records.values())
+
+
+def _start(
+    stack: ExitStack, workload: Workload, module: str, device: str, dtype: str, patience: float
+) -> tuple[Worker, Record]:
+    """A worker with its job given, and what it answered or how it failed."""
+    worker = stack.enter_context(Worker(environment(device, dtype)))
+    job = {
+        "workload": to_json(workload),
+        "module": module,
+        "device": device,
+        "seed": SEED,
+        "dtype": dtype,
+    }
+    try:
+        return worker, worker.ask(job, patience)
+    except WorkerError as error:
+        return worker, {"status": "failed", "reason": str(error)}
+
+
+def _ask(worker: Worker, record: Record, command: str, patience: float) -> None:
+    """Take one more time or the memory into the record; a failure takes the times away."""
+    try:
+        answer = worker.ask(command, patience)
+    except WorkerError as error:
+        record.pop("seconds")
+        record |= {"status": "failed", "reason": str(error)}
+        return
+    if command == "run":
+        record["seconds"].append(answer["seconds"])
+    else:
+        record |= answer
+
+
+def _compare(records: dict[str, Record], answers: Mapping[str, Record], dtype: str) -> None:
+    """Take the errors into the records, and the status of those that do not go on."""
+    reference = answers.get(REFERENCE, {"status": "failed"})
+    for name, answer in answers.items():
+        record = records[name]
+        if answer["status"] != "ready":
+            record |= answer
+        elif reference["status"] != "ready":
+            reason = f"{REFERENCE} gave no gradient to check it by"
+            record |= {"status": "failed", "reason": reason}
+        else:
+            errors = relative_errors(answer, reference)
+            # JSON has no NaN and no infinity.
+            record[dtype] = {k: v if np.isfinite(v) else None for k, v in errors.items()}
+            # Nothing compares with NaN, so NaN is refused; `max` might have dropped it.
+            if not all(error <= TOLERANCE[dtype] for error in errors.values()):
+                reason = (
+                    f"computes something else in {dtype}: relative error of the gradient "
+                    f"{errors['gradient_error']:.1e}, of the loss {errors['loss_error']:.1e}"
+                )
+                record |= {"status": "refused", "reason": reason}
+
+
+def relative_errors(answer: Record, reference: Record) -> dict[str, float]:
+    """How far the loss and the whole gradient are from the reference's, relative to its norm."""
+    found, wanted = decode(answer["gradient"]), decode(reference["gradient"])
+    if found.shape != wanted.shape:
+        return {"loss_error": np.inf, "gradient_error": np.inf}
+    tiny = np.finfo(float).tiny
+    loss_error = abs(answer["loss"] - reference["loss"]) / max(abs(reference["loss"]), tiny)
+    gradient_error = np.linalg.norm(found - wanted) / max(float(np.linalg.norm(wanted)), tiny)
+    return {"loss_error": float(loss_error), "gradient_error": float(gradient_error)}
+
+
+def summary(seconds: list[float], reference: list[float] | None) -> dict[str, float | None]:
+    """Median, extremes, and the ratios to the reference's times: above 1 is slower than it."""
+    median = statistics.median(seconds)
+    numbers: dict[str, float | None] = {
+        "median_s": median,
+        "min_s": min(seconds),
+        "max_s": max(seconds),
+        "ratio_of_medians": None,
+        "median_ratio": None,
+    }
+    if reference:
+        pairs = zip(seconds, reference, strict=True)
+        numbers["ratio_of_medians"] = median / statistics.median(reference)
+        numbers["median_ratio"] = statistics.median(own / other for own, other in pairs)
+    return numbers
+
+
+def environment(device: str, dtype: str) -> dict[str, str]:
+    """The environment of a worker: which device JAX takes, and how exactly it computes."""
+    variables = dict(os.environ)
+    variables["JAX_PLATFORMS"] = "cuda" if device == "gpu" else "cpu"
+    variables["JAX_ENABLE_X64"] = "1" if dtype == "float64" else "0"
+    if device == "gpu":
+        variables["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+        # Otherwise JAX multiplies float32 in TF32 there, and PyTorch is told not to.
+        variables["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"
+    return variables

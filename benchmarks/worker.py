@@ -1,0 +1,105 @@
+"""One peer on one workload in a process of its own, which the runner drives by JSON lines.
+
+Claim: nothing but the peer's own framework is loaded when the clock runs, and the clock sees one
+whole step: from the call until its result is finished on the device.
+
+The first line on stdin is the job: `workload`, `module`, `device`, `seed`, `dtype`. The answer's
+`status` is "ready" (with the loss, the gradient and the first call's seconds) or "absent" (with a
+`reason`). Then each line `"run"` is answered by seconds per step, `"finish"` by the peak memory.
+Repeat by hand: `echo '{"workload": …}' | python -m benchmarks.worker`; `runner.py` writes the job.
+"""
+
+import base64
+import importlib
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import IO, Any
+
+import numpy as np
+
+from benchmarks import memory
+from benchmarks.peers import AbsentError, Program
+from benchmarks.workloads import flatten, from_json, make_inputs
+
+SHORT, BATCH = 0.02, 0.1
+"""Steps under `SHORT` seconds are timed by as many calls as fill `BATCH` seconds."""
+
+
+def serve(job: Mapping[str, Any], commands: IO[str], answers: IO[str]) -> None:
+    """Prepare the job's program, answer with its result, then do as the commands say."""
+
+    def answer(**fields: Any) -> None:
+        print(json.dumps(fields), file=answers, flush=True)
+
+    workload = from_json(job["workload"])
+    try:
+        peer = importlib.import_module(job["module"])
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("benchmarks", "maml_jax"):
+            raise
+        answer(status="absent", reason=f"no module named {error.name!r}")
+        return
+    inputs = make_inputs(workload, job["seed"], job["dtype"])
+    base = memory.resident_bytes()
+    try:
+        program: Program = peer.prepare(workload, inputs, job["device"])
+    except AbsentError as error:
+        answer(status="absent", reason=str(error))
+        return
+
+    first_call_s, outputs = _timed(program)
+    loss, gradient = program.result(outputs)
+    second_call_s, _ = _timed(program)
+    calls = math.ceil(BATCH / second_call_s) if second_call_s < SHORT else 1
+    answer(
+        status="ready",
+        loss=loss,
+        gradient=encode(flatten(gradient)),
+        first_call_s=first_call_s,
+        compile_s=max(0.0, first_call_s - second_call_s),
+        calls_per_repeat=calls,
+    )
+    del outputs, gradient
+    memory.settle()
+    for line in commands:
+        match json.loads(line):
+            case "run":
+                answer(seconds=_timed(program, calls)[0])
+            case "finish":
+                answer(memory=memory.report(base, program.peak_bytes()))
+                return
+
+
+def _timed(program: Program, calls: int = 1) -> tuple[float, Any]:
+    """Seconds per step over so many steps, and what the last returned."""
+    outputs = None
+    start = time.perf_counter()
+    for _ in range(calls):
+        outputs = program.step()
+    return (time.perf_counter() - start) / calls, outputs
+
+
+def encode(vector: np.ndarray) -> str:
+    """A vector's float64 bytes as text."""
+    return base64.b64encode(vector.astype("<f8").tobytes()).decode()
+
+
+def decode(text: str) -> np.ndarray:
+    """The inverse of `encode`."""
+    return np.frombuffer(base64.b64decode(text), "<f8")
+
+
+def main() -> None:
+    # Libraries may print; what they print must not land among the answers.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    with answers:
+        serve(json.loads(sys.stdin.readline()), sys.stdin, answers)
+
+
+if __name__ == "__main__":
+    main()
