@@ -8,12 +8,12 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
+from maml_jax.arguments import parse, peek
 from maml_jax.errors import InputError, check_choice, check_count
-from maml_jax.options import parse, peek
+from maml_jax.extras import require
 
 if TYPE_CHECKING:
     from maml_jax.config import Config
@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         check_choice("command", command, COMMANDS)
+        require("tyro", "cli")
         return COMMANDS[command](rest)
     except InputError as error:
         # The library names its arguments in backticks; here they are options.
@@ -71,19 +72,8 @@ def train_command(arguments: list[str]) -> int:
 
 
 def _new_run(arguments: list[str]) -> tuple["Config", Path]:
-    import tyro
-
-    from maml_jax.config import Config
+    from maml_jax.options import Train
     from maml_jax.recipes import RECIPES
-
-    @dataclass(frozen=True)
-    class Train:
-        config: Annotated[Config, tyro.conf.arg(name="")]
-        out: Path | None = None
-        """The folder of the run, which must not exist; if not given, runs/RECIPE-ALGORITHM-SEED."""
-        resume: Path | None = None
-        """Go on with this run instead, exactly as if it had never stopped; of the other options
-        only --updates may be given with it."""
 
     recipe = peek(arguments, "recipe") or "quickstart"
     check_choice("recipe", recipe, RECIPES)
@@ -97,67 +87,30 @@ def _new_run(arguments: list[str]) -> tuple["Config", Path]:
 
 
 def _old_run(arguments: list[str]) -> tuple[Path, int | None]:
-    @dataclass(frozen=True)
-    class Resume:
-        resume: Path
-        """The folder of the run to go on with."""
-        updates: int | None = None
-        """Go on to this many updates in all."""
+    from maml_jax.options import Resume
 
     options = parse(Resume, arguments, "maml-jax train", "Go on with a run that was stopped.")
     return options.resume, options.updates
 
 
 def evaluate_command(arguments: list[str]) -> int:
-    import tyro
-
-    @dataclass(frozen=True)
-    class Evaluate:
-        run: tyro.conf.Positional[Path]
-        """The folder of the run."""
-        tasks: int = 1000
-        """How many tasks."""
-        queries: int = 15
-        """Query examples per class of a task."""
-        shots: int | None = None
-        """Support examples per class; those of training where not given."""
-        steps: int | None = None
-        """Inner steps; the evaluation steps of the run's config where not given."""
-        split: str = "test"
-        """Which classes: test, val, train."""
-        transductive: bool = True
-        """Normalise a task's queries together; if not, each query with the support set alone."""
-        data_dir: Path | None = None
-        """The folder of the data's files; the one of training where not given."""
-        seed: int = 0
-        """Decides the tasks."""
-        json: tyro.conf.FlagCreatePairsOff[bool] = False
-        """Print JSON, accuracies as fractions."""
-
-    options = parse(Evaluate, arguments, "maml-jax evaluate", "Test a trained model on new tasks.")
-    from tqdm import tqdm
-
     from maml_jax import runs
     from maml_jax.metrics import to_json
+    from maml_jax.options import Evaluate
 
+    options = parse(Evaluate, arguments, "maml-jax evaluate", "Test a trained model on new tasks.")
     values = dataclasses.asdict(options)
     as_json = values.pop("json")
     tasks = check_count("tasks", options.tasks)
-    with tqdm(total=tasks, unit="task", leave=False, disable=None) as bar:
+    with require("tqdm", "cli").tqdm(total=tasks, unit="task", leave=False, disable=None) as bar:
         result = runs.evaluate(**values, progress=bar.update)
     print(to_json(result, indent=2) if as_json else _table(result))
     return 0
 
 
 def report_command(arguments: list[str]) -> int:
-    import tyro
-
     from maml_jax import report, runs
-
-    @dataclass(frozen=True)
-    class Report:
-        run: tyro.conf.Positional[Path]
-        """The folder of the run."""
+    from maml_jax.options import Report
 
     options = parse(Report, arguments, "maml-jax report", "Draw the pictures of a run again.")
     config, problem, state = runs.load(options.run)

@@ -12,5 +12,5 @@ def require(module: str, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise InputError(
-            f"`{error.name}` is not installed; this needs it: pip install 'maml-jax[{extra}]'."
+            f"{error.name} is not installed, which this needs: pip install 'maml-jax[{extra}]'."
         ) from error

@@ -1,57 +1,65 @@
-"""The command line by tyro, its errors in one line."""
+"""The options of each command, as dataclasses that tyro turns into flags and help."""
 
-import contextlib
-import io
-from typing import TypeVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
 
-from maml_jax.errors import InputError
-from maml_jax.extras import require
+import tyro
 
-Options = TypeVar("Options")
-
-
-def parse(
-    kind: type[Options],
-    arguments: list[str],
-    program: str,
-    description: str,
-    default: Options | None = None,
-) -> Options:
-    """An instance of the dataclass `kind`, each field an option with its docstring as help.
-
-    Raises:
-      InputError: arguments that are not such options.
-      SystemExit: with 0, after `--help`.
-    """
-    tyro = require("tyro", "cli")
-    box = io.StringIO()
-    given = {} if default is None else {"default": default}
-    try:
-        with contextlib.redirect_stderr(box):
-            return tyro.cli(kind, args=arguments, prog=program, description=description, **given)
-    except SystemExit as stop:
-        if stop.code == 0:
-            raise
-        raise InputError(_in_one_line(box.getvalue(), program)) from None
+from maml_jax.config import Config
 
 
-def _in_one_line(box: str, program: str) -> str:
-    """What a framed message of tyro's says: the text between its title and its first rule."""
-    text = []
-    for line in box.splitlines()[1:]:
-        content = line.strip("│╰╯ \n")
-        if set(content) <= {"─"}:
-            break
-        text.append(content)
-    return f"{' '.join(text).rstrip('.')}; see {program} --help."
+@dataclass(frozen=True)
+class Train:
+    """Options of a new run: the fields of its config, and where it goes."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    out: Path | None = None
+    """The folder of the run, which must not exist; if not given, runs/RECIPE-ALGORITHM-SEED."""
+    resume: Path | None = None
+    """Go on with this run instead, exactly as if it had never stopped; of the other options only
+    --updates may be given with it."""
 
 
-def peek(arguments: list[str], name: str) -> str | None:
-    """The value of one option before all are parsed."""
-    flag = f"--{name}"
-    for i, argument in enumerate(arguments):
-        if argument == flag and i + 1 < len(arguments):
-            return arguments[i + 1]
-        if argument.startswith(f"{flag}="):
-            return argument.removeprefix(f"{flag}=")
-    return None
+@dataclass(frozen=True)
+class Resume:
+    """Options of a run that goes on."""
+
+    resume: Path
+    """The folder of the run to go on with."""
+    updates: int | None = None
+    """Go on to this many updates in all."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Options of an evaluation."""
+
+    run: tyro.conf.Positional[Path]
+    """The folder of the run."""
+    tasks: int = 1000
+    """How many tasks."""
+    queries: int = 15
+    """Query examples per class of a task."""
+    shots: int | None = None
+    """Support examples per class; those of training where not given."""
+    steps: int | None = None
+    """Inner steps; the evaluation steps of the run's config where not given."""
+    split: str = "test"
+    """Which classes: test, val, train."""
+    transductive: bool = True
+    """Normalise a task's queries together; if not, each query with the support set alone."""
+    data_dir: Path | None = None
+    """The folder of the data's files; the one of training where not given."""
+    seed: int = 0
+    """Decides the tasks."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print JSON, accuracies as fractions."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Options of the pictures."""
+
+    run: tyro.conf.Positional[Path]
+    """The folder of the run."""
