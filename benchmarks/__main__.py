@@ -18,6 +18,8 @@ from benchmarks.process import ROOT
 from benchmarks.workloads import WORKLOADS, Workload, to_json
 
 REPEATS, QUICK_REPEATS = 7, 3
+BUSY = 0.5
+"""The load average that brings a warning: PyTorch's spinning threads suffer from company."""
 
 DESCRIPTION = """\
 Times one whole meta-update's gradient of MAML (mean loss and meta-gradient over a batch of
@@ -42,7 +44,7 @@ how it is measured:
   machine that does something else meanwhile its times are worthless.
 
 examples:
-  python -m benchmarks --quick                      under 3 minutes on 2 quiet cores
+  python -m benchmarks --quick                      some 3 minutes on 2 quiet cores
   python -m benchmarks --only sinusoid --peers torch_func --repeats 21
   python -m benchmarks --json --device gpu > results.json
   python -m benchmarks.report benchmarks/results/FILE.json      the table in Markdown
@@ -68,6 +70,9 @@ def main(arguments: list[str] | None = None) -> int:
     file = _checked_out(parser, options.out)
     device, name = _chosen_device(parser, options.device)
 
+    load = machine.load_average()
+    if load is not None and load > BUSY:
+        print(f"{parser.prog}: the load average is {load:.1f}; times will be off", file=sys.stderr)
     progress = _progress(sys.stderr)
     records = runner.run(workloads, peers, device=device, repeats=repeats, progress=progress)
     progress("")
@@ -82,6 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
         "method": {
             "repeats": repeats,
             "seed": runner.SEED,
+            "load_average_before": load,
             "tolerance": runner.TOLERANCE,
             "float64_tasks": runner.EXACT_TASKS,
         },

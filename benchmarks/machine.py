@@ -55,6 +55,11 @@ def machine() -> dict[str, Any]:
     }
 
 
+def load_average() -> float | None:
+    """How many processes wanted a core in the last minute; None where the system does not say."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
 def git_state() -> dict[str, Any]:
     """The commit and whether tracked files differ from it; None of both outside a repository."""
     commit, changes = (
