@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from maml_jax.errors import InputError
 from maml_jax.extras import require
@@ -37,13 +38,14 @@ class Checkpoints:
             raise InputError(f"`run` was {self._run}; it holds no checkpoint yet.")
         like = jax.tree.map(_with_sharding, like)
         try:
-            return self._manager.restore(update, args=self._args.StandardRestore(like))
+            state = self._manager.restore(update, args=self._args.StandardRestore(like))
         except Exception as error:  # Orbax and the storage below raise dozens of types
             reason = str(error).strip().split("\n")[0][:200]
             raise InputError(
                 f"`run` was {self._run}; its checkpoint {update} is damaged "
                 f"or of another model: {reason}."
             ) from error
+        return jax.tree.map(np.asarray, state)  # bound to no device: whoever takes it next decides
 
 
 def _with_sharding(leaf: Any) -> jax.ShapeDtypeStruct:

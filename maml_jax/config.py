@@ -14,6 +14,7 @@ from maml_jax.errors import InputError, check_choice, check_count, check_seed
 ALGORITHMS = tuple(name.replace("_", "-") for name in algorithms.__all__)
 MODELS = ("conv4", "article-cnn", "mlp")
 DOWNSAMPLES = ("stride", "maxpool")
+SCHEDULES = ("cosine", "constant")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,9 @@ class Config:
     updates: int = 3000
     """Updates of the meta-parameters, by Adam."""
     meta_lr: float = 1e-3
-    """Rate of Adam."""
+    """Rate of Adam at the start."""
+    meta_schedule: str = "cosine"
+    """How that rate goes on: cosine (falls to 0 at the last update) or constant."""
     seed: int = 0
     """Decides the initial weights and every task."""
     chunk: int | None = None
@@ -75,6 +78,7 @@ class Config:
         check_choice("data", self.data, DATA_SETS)
         check_choice("model", self.model, MODELS)
         check_choice("downsample", self.downsample, DOWNSAMPLES)
+        check_choice("meta_schedule", self.meta_schedule, SCHEDULES)
         for name in ("shots", "queries", "filters", "tasks", "updates", "updates_per_dispatch"):
             check_count(name, getattr(self, name))
         for name in ("validation_tasks", "checkpoint_every"):

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from maml_jax import metrics
 from maml_jax.build import Problem
@@ -36,7 +38,11 @@ class TrainingError(RuntimeError):
 
 
 def outer_optimizer(config: Config) -> optax.GradientTransformation:
-    return optax.adam(config.meta_lr)
+    """Adam at the rate of the config, which by default falls along half a cosine to 0."""
+    rate = config.meta_lr
+    if config.meta_schedule == "cosine":
+        rate = optax.cosine_decay_schedule(config.meta_lr, config.updates)
+    return optax.adam(rate)
 
 
 def initial_state(problem: Problem, config: Config) -> State:
@@ -45,13 +51,13 @@ def initial_state(problem: Problem, config: Config) -> State:
 
 
 def make_updates(
-    learner: MetaLearner, source: TaskSource, config: Config
+    learner: MetaLearner, source: TaskSource, config: Config, mesh: Mesh
 ) -> Callable[[State, Any, int], tuple[State, dict[str, jax.Array]]]:
     """`run(state, store, n) -> (state, metrics)`: `n` updates in one dispatch, metrics their means.
 
     The state's memory is reused. `n` is an argument of the compiled program: it compiles once.
     """
-    step = over_tasks(learner, config.chunk)
+    step = over_tasks(learner, config.chunk, mesh)
     optimizer = outer_optimizer(config)
     task_key = jax.random.fold_in(jax.random.key(config.seed), 1)
 
@@ -74,6 +80,13 @@ def make_updates(
         return state, jax.tree.map(lambda leaf: leaf / n, sums)
 
     return jax.jit(run, donate_argnums=0)
+
+
+def _mesh(tasks: int) -> Mesh:
+    """As many of the devices as divide the tasks evenly."""
+    devices = jax.local_devices()
+    count = max(n for n in range(1, len(devices) + 1) if tasks % n == 0)
+    return jax.make_mesh((count,), ("tasks",), (AxisType.Auto,), devices=devices[:count])
 
 
 def train(
@@ -99,13 +112,16 @@ def train(
         metrics.rewrite(log, [r for r in metrics.read(log) if r["update"] <= state.update])
     shape = {"ways": config.ways, "shots": config.shots, "queries": config.queries}
     source = problem.data.tasks("train", **shape)
-    updates = make_updates(problem.learner, source, config)
+    mesh = _mesh(config.tasks)
+    updates = make_updates(problem.learner, source, config, mesh)
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    state, store = jax.device_put((state, source.store), everywhere)
     validate = _validator(problem, config)
     done = int(state.update)
     with _bar(config, done, quiet) as bar, _interruption() as interrupted:
         while done < config.updates and not interrupted():
             n = _until_next(done, config)
-            state, values = updates(state, source.store, n)
+            state, values = updates(state, store, n)
             record = {name: float(value) for name, value in values.items()}
             done += n
             if not math.isfinite(record["loss"]):
@@ -121,7 +137,7 @@ def train(
             if done % config.checkpoint_every == 0:
                 checkpoints.save(done, state)
     checkpoints.save(done, state)
-    return state
+    return jax.tree.map(np.asarray, state)
 
 
 def _until_next(done: int, config: Config) -> int:
@@ -135,7 +151,12 @@ def _validator(problem: Problem, config: Config) -> Callable[[Meta], dict[str, A
     source = problem.data.tasks("val", ways=config.ways, shots=config.shots, queries=config.queries)
     evaluator = Evaluator(problem.learner, source, steps=config.evaluation_steps)
     key = jax.random.fold_in(jax.random.key(config.seed), 2)
-    return lambda meta: summary(evaluator(meta, tasks=config.validation_tasks, key=key))
+
+    def validate(meta: Meta) -> dict[str, Any]:
+        meta = jax.tree.map(np.asarray, meta)  # away from the mesh, or every device would do it all
+        return summary(evaluator(meta, tasks=config.validation_tasks, key=key))
+
+    return validate
 
 
 def _bar(config: Config, done: int, quiet: bool) -> Any:
