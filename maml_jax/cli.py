@@ -53,7 +53,9 @@ def program() -> None:
     """
     import jax
 
-    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+    affinity = getattr(os, "sched_getaffinity", None)  # the cores that this process may use
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    jax.config.update("jax_num_cpu_devices", cores)
     sys.exit(main())
 
 
