@@ -28,7 +28,7 @@ class Resume:
     resume: Path
     """The folder of the run to go on with."""
     updates: int | None = None
-    """Go on to this many updates in all."""
+    """Go on to this many updates in all; a cosine schedule then ends there."""
 
 
 @dataclass(frozen=True)

@@ -44,13 +44,24 @@ def test_a_run_folder_holds_what_a_run_is(whole):
         assert (whole / picture).read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_resumed_run_ends_in_the_same_bits(whole, tmp_path):
+def test_a_resumed_run_ends_in_the_same_bits(whole, tmp_path, monkeypatch, capsys):
     run = tmp_path / "run"
-    assert main([*SINUSOID, "--updates", "15", "--out", str(run)]) == 0
+
+    def append_and_stop(path, record, append=metrics.append):
+        append(path, record)
+        if record["update"] == 15:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(metrics, "append", append_and_stop)
+        assert main([*SINUSOID, "--updates", "40", "--out", str(run)]) == 0
+    assert f"stopped after 15 updates; go on with: maml-jax train --resume {run}" in (
+        capsys.readouterr().err
+    )
     # What a crash after the checkpoint leaves: a metric of updates that were lost.
     with (run / "metrics.jsonl").open("a") as log:
         log.write('{"update": 20, "loss": 123.0}\n')
-    assert main(["train", "--resume", str(run), "--updates", "40"]) == 0
+    assert main(["train", "--resume", str(run)]) == 0
     assert same_bits(runs.load(run)[2], runs.load(whole)[2])
     assert (run / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
 
