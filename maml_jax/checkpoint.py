@@ -1,5 +1,7 @@
 """The state of a run on disk, by Orbax: written whole or not at all, never pickled."""
 
+import hashlib
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -10,22 +12,28 @@ import numpy as np
 from maml_jax.errors import InputError
 from maml_jax.extras import require
 
+DIGESTS = "sha256.json"
+
 
 class Checkpoints:
-    """The newest checkpoints in the folder of a run."""
+    """The newest checkpoints in the folder of a run, each with the digests of its files."""
 
     def __init__(self, run: Path, keep: int = 2):
         ocp = require("orbax.checkpoint", "cli")
         logging.getLogger("absl").setLevel(logging.ERROR)  # a line for each save otherwise
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
         self._args = ocp.args
-        self._manager = ocp.CheckpointManager((run / "checkpoints").absolute(), options=options)
+        self._folder = (run / "checkpoints").absolute()
+        self._manager = ocp.CheckpointManager(self._folder, options=options)
         self._run = run
 
     def save(self, update: int, state: Any) -> None:
         """Write `state`, a pytree of arrays, as of `update`, unless that is there already."""
-        if update != self._manager.latest_step():
-            self._manager.save(update, args=self._args.StandardSave(state))
+        if update == self._manager.latest_step():
+            return
+        self._manager.save(update, args=self._args.StandardSave(state))
+        folder = self._folder / str(update)
+        (folder / DIGESTS).write_text(json.dumps(_digests(folder), indent=1))
 
     def restore(self, like: Any) -> Any:
         """The newest state, with the structure, shapes and types of the pytree `like`.
@@ -36,16 +44,32 @@ class Checkpoints:
         update = self._manager.latest_step()
         if update is None:
             raise InputError(f"`run` was {self._run}; it holds no checkpoint yet.")
-        like = jax.tree.map(_with_sharding, like)
+        folder = self._folder / str(update)
+        recorded = folder / DIGESTS
+        if not recorded.is_file() or _digests(folder) != json.loads(recorded.read_text()):
+            raise InputError(f"`run` was {self._run}; its checkpoint {update} is damaged.")
         try:
+            like = jax.tree.map(_with_sharding, like)
             state = self._manager.restore(update, args=self._args.StandardRestore(like))
-        except Exception as error:  # Orbax and the storage below raise dozens of types
-            reason = str(error).strip().split("\n")[0][:200]
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+        ) as error:  # another structure, to Orbax
             raise InputError(
-                f"`run` was {self._run}; its checkpoint {update} is damaged "
-                f"or of another model: {reason}."
+                f"`run` was {self._run}; its checkpoint {update} is of another model or algorithm "
+                "than its config.json."
             ) from error
         return jax.tree.map(np.asarray, state)  # bound to no device: whoever takes it next decides
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file in `folder` but the one that holds them."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != DIGESTS
+    }
 
 
 def _with_sharding(leaf: Any) -> jax.ShapeDtypeStruct:

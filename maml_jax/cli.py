@@ -63,16 +63,15 @@ def train_command(arguments: list[str]) -> int:
     from maml_jax import report, runs
     from maml_jax.train import TrainingError, train
 
-    resumed = peek(arguments, "resume") is not None
-    if resumed:
-        run, updates = _old_run(arguments)
-        config, problem = runs.reopen(run, updates)
-    else:
+    if peek(arguments, "resume") is None:
         config, run = _new_run(arguments)
-        problem = runs.create(config, run)
+        problem, state = runs.create(config, run)
+    else:
+        run, updates = _old_run(arguments)
+        config, problem, state = runs.load(run, updates=updates)
     _say(f"{run}: {config.algorithm} on {config.data}, {_shape(config)}, {config.updates} updates")
     try:
-        state = train(config, run, problem, resume=resumed)
+        state = train(config, run, problem, state)
     except TrainingError as error:
         _say(f"maml-jax train: {error}")
         return 1

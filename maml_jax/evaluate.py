@@ -70,12 +70,14 @@ class Evaluator:
         For images also `nearest_neighbour`, `[tasks]`: the accuracy of the label of the nearest
         support image, by Euclidean distance between pixels. `progress` is told of tasks done.
         """
-        keys = jax.random.split(key, -(-tasks // TASKS_PER_DISPATCH) * TASKS_PER_DISPATCH)
+        at_once = min(tasks, TASKS_PER_DISPATCH)
+        # A last, shorter dispatch would compile again: it is filled up, and the surplus left out.
+        keys = jax.random.split(key, -(-tasks // at_once) * at_once)
         parts = []
-        for start in range(0, tasks, TASKS_PER_DISPATCH):
-            some = self._many(meta, self._store, keys[start : start + TASKS_PER_DISPATCH])
+        for start in range(0, tasks, at_once):
+            some = self._many(meta, self._store, keys[start : start + at_once])
             parts.append(jax.tree.map(np.asarray, some))
-            progress(min(TASKS_PER_DISPATCH, tasks - start))
+            progress(min(at_once, tasks - start))
         return jax.tree.map(lambda *parts: np.concatenate(parts)[:tasks], *parts)
 
 

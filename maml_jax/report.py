@@ -11,7 +11,7 @@ from maml_jax import metrics
 from maml_jax.build import Problem
 from maml_jax.config import Config
 from maml_jax.extras import require
-from maml_jax.types import Episode, Meta, MetaLearner
+from maml_jax.types import Batch, Episode, Meta, MetaLearner
 
 GOOD, BAD, QUIET = "#1a7f4b", "#c0392b", "#888888"
 
@@ -80,9 +80,8 @@ def _learning_curve(records: list[dict[str, Any]], config: Config) -> Any:
 
 def _grid(learner: MetaLearner, meta: Meta, episode: Episode, config: Config) -> Any:
     """The support set, then the queries with what the model says of them before and after."""
-    path = learner.trajectory(meta, episode.support, config.evaluation_steps)
-    outputs = jax.vmap(learner.predict, in_axes=(0, None))(path, episode.query.x)
-    before, after = np.asarray(outputs.argmax(-1))[[0, -1]]
+    outputs = _outputs(learner, meta, episode.support, episode.query.x, config)
+    before, after = outputs.argmax(-1)[[0, -1]]
     ways = config.ways
     shots, queries = len(episode.support.y) // ways, len(episode.query.y) // ways
     # Class by class in columns, for the examples come class by class.
@@ -113,6 +112,18 @@ def _grid(learner: MetaLearner, meta: Meta, episode: Episode, config: Config) ->
     return figure
 
 
+def _outputs(
+    learner: MetaLearner, meta: Meta, support: Batch, x: jax.Array, config: Config
+) -> np.ndarray:
+    """What the model says of `x` after 0, 1, … inner steps, `[steps + 1, examples, outputs]`."""
+
+    def outputs(meta, support, x):
+        path = learner.trajectory(meta, support, config.evaluation_steps)
+        return jax.lax.map(lambda fast: learner.predict(fast, x), path)
+
+    return np.asarray(jax.jit(outputs)(meta, support, x))
+
+
 def _picture(axes: Any, image: np.ndarray, title: str, colour: str) -> None:
     axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1)
     axes.set_title(title, fontsize=8, color=colour, pad=2)
@@ -124,8 +135,7 @@ def _sine(learner: MetaLearner, meta: Meta, episode: Episode, config: Config) ->
     """The curve, the support points, and the model's curve after 0, 1 and all evaluation steps."""
     order = np.asarray(episode.query.x[:, 0]).argsort()
     x = jnp.asarray(episode.query.x)[order]
-    path = learner.trajectory(meta, episode.support, config.evaluation_steps)
-    curves = jax.vmap(learner.predict, in_axes=(0, None))(path, x)
+    curves = _outputs(learner, meta, episode.support, x, config)
     figure = _figure(7, 4)
     axes = figure.subplots()
     axes.plot(x[:, 0], episode.query.y[order, 0], color="black", label="the task")

@@ -18,7 +18,7 @@ from maml_jax.evaluate import Evaluator, summary
 from maml_jax.train import State, initial_state
 
 
-def create(config: Config, run: Path) -> Problem:
+def create(config: Config, run: Path) -> tuple[Problem, State]:
     """Check everything, then make the folder and write `config.json` there.
 
     Raises:
@@ -34,26 +34,17 @@ def create(config: Config, run: Path) -> Problem:
     run.mkdir(parents=True)
     record = {"config": config.to_json(), "data": problem.data.facts(), "versions": versions()}
     (run / "config.json").write_text(json.dumps(record, indent=2) + "\n")
-    return problem
+    return problem, initial_state(problem, config)
 
 
-def reopen(run: Path, updates: int | None = None) -> tuple[Config, Problem]:
-    """The config of a run, to go on to `updates` if given, and its problem built again."""
-    config = read_config(run)
-    if updates is not None:
-        config = dataclasses.replace(config, updates=updates).check()
-    return config, build(config)
-
-
-def load(run: Path, data_dir: Path | None = None) -> tuple[Config, Problem, State]:
-    """A run as it was last saved, its data's files in `data_dir` if given.
+def load(run: Path, **changes: Any) -> tuple[Config, Problem, State]:
+    """A run as it was last saved, with `changes` of its config, those that are not None.
 
     Raises:
       InputError: not the folder of a run, no checkpoint in it or a damaged one, or missing data.
     """
-    config = read_config(run)
-    if data_dir is not None:
-        config = dataclasses.replace(config, data_dir=data_dir)
+    given = {name: value for name, value in changes.items() if value is not None}
+    config = dataclasses.replace(read_config(run), **given).check()
     problem = build(config)
     return config, problem, Checkpoints(run).restore(initial_state(problem, config))
 
@@ -92,7 +83,7 @@ def evaluate(
     check_seed("seed", seed)
     if steps is not None:
         check_count("steps", steps, least=0)
-    config, problem, state = load(run, data_dir)
+    config, problem, state = load(run, data_dir=data_dir)
     steps = config.evaluation_steps if steps is None else steps
     shots = config.shots if shots is None else shots
     source = problem.data.tasks(split, ways=config.ways, shots=shots, queries=queries)

@@ -90,9 +90,9 @@ def _mesh(tasks: int) -> Mesh:
 
 
 def train(
-    config: Config, run: Path, problem: Problem, *, resume: bool, quiet: bool = False
+    config: Config, run: Path, problem: Problem, state: State, *, quiet: bool = False
 ) -> State:
-    """Train in the folder `run` until `config.updates`, or until interrupted.
+    """Train in the folder `run` from `state` until `config.updates`, or until interrupted.
 
     Writes `metrics.jsonl` (a line per dispatch, and one per validation) and `checkpoints/`.
     SIGINT and SIGTERM end it after the dispatch in flight, with a checkpoint.
@@ -101,15 +101,13 @@ def train(
       The last state; its `update` is below `config.updates` where training was interrupted.
 
     Raises:
-      InputError: on `resume`, a damaged checkpoint, or one of another config.
       TrainingError: the loss is not finite; the last checkpoint stays.
     """
     checkpoints = Checkpoints(run)
-    state = initial_state(problem, config)
     log = run / "metrics.jsonl"
-    if resume:
-        state = checkpoints.restore(state)
-        metrics.rewrite(log, [r for r in metrics.read(log) if r["update"] <= state.update])
+    if log.exists():  # what was logged after the state was saved will be logged again
+        kept = [record for record in metrics.read(log) if record["update"] <= state.update]
+        metrics.rewrite(log, kept)
     shape = {"ways": config.ways, "shots": config.shots, "queries": config.queries}
     source = problem.data.tasks("train", **shape)
     mesh = _mesh(config.tasks)
