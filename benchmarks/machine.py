@@ -47,9 +47,7 @@ def machine() -> dict[str, Any]:
     """The processor, how many of its cores this process may use, and the operating system."""
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": cores(),
         "architecture": platform.machine(),
         "os": _os(),
     }
@@ -58,6 +56,12 @@ def machine() -> dict[str, Any]:
 def load_average() -> float | None:
     """How many processes wanted a core in the last minute; None where the system does not say."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def git_state() -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import machine
 from benchmarks.peers import REFERENCE
 from benchmarks.process import Worker, WorkerError
 from benchmarks.worker import decode
@@ -208,6 +209,7 @@ def environment(device: str, dtype: str) -> dict[str, str]:
     """The environment of a worker: which device JAX takes, and how exactly it computes."""
     variables = dict(os.environ)
     variables["JAX_PLATFORMS"] = "cuda" if device == "gpu" else "cpu"
+    variables["JAX_NUM_CPU_DEVICES"] = str(machine.cores())
     variables["JAX_ENABLE_X64"] = "1" if dtype == "float64" else "0"
     if device == "gpu":
         variables["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"

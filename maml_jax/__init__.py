@@ -7,7 +7,7 @@ and how tasks are batched.
 from maml_jax import losses, models
 from maml_jax.algorithms import fomaml, maml
 from maml_jax.flax_adapter import from_flax
-from maml_jax.tasks import over_tasks
+from maml_jax.tasks import over_tasks, task_mesh
 from maml_jax.types import Batch, Episode, MetaLearner
 from maml_jax.version import __version__
 
@@ -22,4 +22,5 @@ __all__ = [
     "maml",
     "models",
     "over_tasks",
+    "task_mesh",
 ]

@@ -39,6 +39,18 @@ def over_tasks(learner: MetaLearner, chunk: int | None = None, mesh: Mesh | None
     return step if mesh is None else _sharded(step, mesh)
 
 
+def task_mesh(tasks: int) -> Mesh:
+    """A mesh with the axis `tasks`, of as many local devices as divide that many tasks evenly.
+
+    On a CPU JAX sees one device unless told otherwise before it looks; one for each core,
+    `jax.config.update("jax_num_cpu_devices", cores)`, keeps cores busy that XLA leaves idle on
+    networks as small as these.
+    """
+    devices = jax.local_devices()
+    count = max(n for n in range(1, len(devices) + 1) if tasks % n == 0)
+    return jax.make_mesh((count,), ("tasks",), (AxisType.Auto,), devices=devices[:count])
+
+
 def _mean(one_task: Callable, meta: Meta, episodes: Episode, chunk: int | None) -> Any:
     tasks = jax.tree.leaves(episodes)[0].shape[0]
     if chunk is None:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from maml_jax import metrics
 from maml_jax.build import Problem
@@ -20,7 +20,7 @@ from maml_jax.config import Config
 from maml_jax.data import TaskSource
 from maml_jax.evaluate import Evaluator, summary
 from maml_jax.extras import require
-from maml_jax.tasks import over_tasks
+from maml_jax.tasks import over_tasks, task_mesh
 from maml_jax.types import Meta, MetaLearner
 
 
@@ -82,13 +82,6 @@ def make_updates(
     return jax.jit(run, donate_argnums=0)
 
 
-def _mesh(tasks: int) -> Mesh:
-    """As many of the devices as divide the tasks evenly."""
-    devices = jax.local_devices()
-    count = max(n for n in range(1, len(devices) + 1) if tasks % n == 0)
-    return jax.make_mesh((count,), ("tasks",), (AxisType.Auto,), devices=devices[:count])
-
-
 def train(
     config: Config, run: Path, problem: Problem, state: State, *, quiet: bool = False
 ) -> State:
@@ -110,7 +103,7 @@ def train(
         metrics.rewrite(log, kept)
     shape = {"ways": config.ways, "shots": config.shots, "queries": config.queries}
     source = problem.data.tasks("train", **shape)
-    mesh = _mesh(config.tasks)
+    mesh = task_mesh(config.tasks)
     updates = make_updates(problem.learner, source, config, mesh)
     everywhere = NamedSharding(mesh, PartitionSpec())
     state, store = jax.device_put((state, source.store), everywhere)

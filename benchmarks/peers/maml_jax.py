@@ -1,10 +1,13 @@
-"""This project: `jax.jit(mj.over_tasks(mj.maml(...)))`, with nothing tuned by hand.
+"""This project as `maml-jax train` runs it: `mj.over_tasks` on a mesh of all devices, untuned.
+
+The runner gives JAX a device for each core of a CPU, as the program does.
 
 Repeat: `python -m benchmarks --peers maml_jax`.
 """
 
 import jax
 from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
 
 import maml_jax as mj
 from benchmarks.peers import Program
@@ -32,14 +35,16 @@ def prepare(workload: Workload, inputs: Inputs, device: str) -> Program:
         loss = mj.losses.mean_squared_error
     _, apply = mj.from_flax(model)
     learner = mj.maml(apply, workload.inner_lr, workload.inner_steps, loss=loss)
-    update = mj.over_tasks(learner)
+    mesh = mj.task_mesh(workload.tasks)
+    update = mj.over_tasks(learner, mesh=mesh)
 
     @jax.jit
     def step(meta, episodes):
         (value, _), gradient = update(meta, episodes)
         return value, gradient
 
-    weights, *episodes = jax.tree.map(jax.numpy.asarray, inputs)
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    weights, *episodes = jax.device_put(inputs, everywhere)
     support_x, support_y, query_x, query_y = episodes
     episode = mj.Episode(mj.Batch(support_x, support_y), mj.Batch(query_x, query_y))
     return jax_program(step, learner.init(weights), episode)
