@@ -5,15 +5,21 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding
 
 from benchmarks.peers import Program
 from benchmarks.workloads import Tree
 
 
-def jax_program(step: Callable[..., Any], *arguments: Any) -> Program:
-    """The program that calls `step(*arguments) -> (loss, gradient)` on the default device."""
+def jax_program(
+    step: Callable[..., Any], *arguments: Any, place: NamedSharding | None = None
+) -> Program:
+    """The program that calls `step(*arguments) -> (loss, gradient)`.
+
+    The arguments lie where `place` says, or else on the default device.
+    """
     device = jax.devices()[0]
-    on_device = jax.device_put(arguments, device)
+    on_device = jax.device_put(arguments, place or device)
 
     def result(outputs: Any) -> tuple[float, Tree]:
         loss, gradient = outputs

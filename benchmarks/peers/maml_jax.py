@@ -43,8 +43,8 @@ def prepare(workload: Workload, inputs: Inputs, device: str) -> Program:
         (value, _), gradient = update(meta, episodes)
         return value, gradient
 
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    weights, *episodes = jax.device_put(inputs, everywhere)
+    weights, *episodes = jax.tree.map(jax.numpy.asarray, inputs)
     support_x, support_y, query_x, query_y = episodes
     episode = mj.Episode(mj.Batch(support_x, support_y), mj.Batch(query_x, query_y))
-    return jax_program(step, learner.init(weights), episode)
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    return jax_program(step, learner.init(weights), episode, place=everywhere)
