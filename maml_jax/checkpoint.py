@@ -11,12 +11,17 @@ import numpy as np
 
 from maml_jax.errors import InputError
 from maml_jax.extras import require
+from maml_jax.trees import path_name
 
-DIGESTS = "sha256.json"
+MANIFEST = "manifest.json"
 
 
 class Checkpoints:
-    """The newest checkpoints in the folder of a run, each with the digests of its files."""
+    """The newest checkpoints in the folder of a run.
+
+    Each has a manifest: the digests of its files, and the type and shape of every array. Both are
+    checked before Orbax reads: it would take long, and much to say, to find either out by itself.
+    """
 
     def __init__(self, run: Path, keep: int = 2):
         ocp = require("orbax.checkpoint", "cli")
@@ -33,7 +38,8 @@ class Checkpoints:
             return
         self._manager.save(update, args=self._args.StandardSave(state))
         folder = self._folder / str(update)
-        (folder / DIGESTS).write_text(json.dumps(_digests(folder), indent=1))
+        manifest = {"files": _digests(folder), "arrays": _arrays(state)}
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
 
     def restore(self, like: Any) -> Any:
         """The newest state, with the structure, shapes and types of the pytree `like`.
@@ -68,7 +74,15 @@ def _digests(folder: Path) -> dict[str, str]:
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != DIGESTS
+        if path.is_file() and path.name != MANIFEST
+    }
+
+
+def _arrays(state: Any) -> dict[str, str]:
+    """Every array's type and shape, like `float32(3, 3, 1, 64)`, by its path."""
+    return {
+        path_name(path): f"{leaf.dtype}{leaf.shape}"
+        for path, leaf in jax.tree.leaves_with_path(state)
     }
 
 
