@@ -51,21 +51,19 @@ class Checkpoints:
         if update is None:
             raise InputError(f"`run` was {self._run}; it holds no checkpoint yet.")
         folder = self._folder / str(update)
-        recorded = folder / DIGESTS
-        if not recorded.is_file() or _digests(folder) != json.loads(recorded.read_text()):
-            raise InputError(f"`run` was {self._run}; its checkpoint {update} is damaged.")
         try:
-            like = jax.tree.map(_with_sharding, like)
-            state = self._manager.restore(update, args=self._args.StandardRestore(like))
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-        ) as error:  # another structure, to Orbax
+            manifest = json.loads((folder / MANIFEST).read_text())
+        except (OSError, ValueError):  # missing, or no longer JSON or text
+            manifest = {}
+        if manifest.get("files") != _digests(folder):
+            raise InputError(f"`run` was {self._run}; its checkpoint {update} is damaged.")
+        if manifest.get("arrays") != _arrays(like):
             raise InputError(
                 f"`run` was {self._run}; its checkpoint {update} is of another model or algorithm "
                 "than its config.json."
-            ) from error
+            )
+        like = jax.tree.map(_with_sharding, like)
+        state = self._manager.restore(update, args=self._args.StandardRestore(like))
         return jax.tree.map(np.asarray, state)  # bound to no device: whoever takes it next decides
 
 
