@@ -5,7 +5,22 @@ and how tasks are batched.
 """
 
 from maml_jax import losses, models
-from maml_jax.algorithms import fomaml, maml
+from maml_jax.algorithms import (
+    anil,
+    boil,
+    cavia,
+    fomaml,
+    imaml,
+    maml,
+    maml_plus_plus,
+    meta_curvature,
+    meta_sgd,
+    pretrained,
+    proto_maml,
+    protonet,
+    reptile,
+    scratch,
+)
 from maml_jax.flax_adapter import from_flax
 from maml_jax.tasks import over_tasks, task_mesh
 from maml_jax.types import Batch, Episode, MetaLearner
@@ -16,11 +31,23 @@ __all__ = [
     "Episode",
     "MetaLearner",
     "__version__",
+    "anil",
+    "boil",
+    "cavia",
     "fomaml",
     "from_flax",
+    "imaml",
     "losses",
     "maml",
+    "maml_plus_plus",
+    "meta_curvature",
+    "meta_sgd",
     "models",
     "over_tasks",
+    "pretrained",
+    "proto_maml",
+    "protonet",
+    "reptile",
+    "scratch",
     "task_mesh",
 ]

@@ -1,6 +1,8 @@
 """The error for a bad argument, and the checks that raise it."""
 
 import difflib
+import math
+import numbers
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,4 +32,12 @@ def check_seed(name: str, value: Any) -> int:
     """`value` if it is an integer that seeds a random generator."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**32:
         raise InputError(f"`{name}` was {value!r}; it must be an integer in 0 to 4294967295.")
+    return value
+
+
+def check_number(name: str, value: Any) -> float:
+    """`value` if it is a finite number of at least 0."""
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (number and 0 <= value < math.inf):
+        raise InputError(f"`{name}` was {value!r}; it must be a finite number of at least 0.")
     return value

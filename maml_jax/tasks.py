@@ -11,7 +11,7 @@ from jax.sharding import AxisType, Mesh, PartitionSpec
 from maml_jax.errors import InputError, check_count
 from maml_jax.types import Episode, Meta, MetaLearner, Metrics
 
-Step: TypeAlias = Callable[[Meta, Episode], tuple[tuple[jax.Array, Metrics], Meta]]
+Step: TypeAlias = Callable[..., tuple[tuple[jax.Array, Metrics], Meta]]
 
 
 def over_tasks(learner: MetaLearner, chunk: int | None = None, mesh: Mesh | None = None) -> Step:
@@ -27,14 +27,18 @@ def over_tasks(learner: MetaLearner, chunk: int | None = None, mesh: Mesh | None
       mesh: a mesh with an axis `tasks`, over whose devices the tasks are dealt evenly.
 
     Returns:
-      `step(meta, episodes) -> ((loss, metrics), meta-gradient)`, each a mean over the leading axis
-      of `episodes`.
+      `step(meta, episodes, progress=1.0) -> ((loss, metrics), meta-gradient)`, each a mean over the
+      leading axis of `episodes`; `progress`, from 0 to 1 through training, is for algorithms that
+      have a schedule (MAML++).
     """
     if chunk is not None:
         check_count("chunk", chunk)
 
-    def step(meta, episodes):
-        return _mean(learner.value_and_grad, meta, episodes, chunk)
+    def step(meta, episodes, progress=1.0):
+        def one_task(meta, episode):
+            return learner.value_and_grad(meta, episode, progress)
+
+        return _mean(one_task, meta, episodes, chunk)
 
     return step if mesh is None else _sharded(step, mesh)
 
@@ -88,8 +92,8 @@ def _sharded(step: Step, mesh: Mesh) -> Step:
     automatic = (AxisType.Auto,) * len(mesh.axis_names)
     mesh = Mesh(mesh.devices, mesh.axis_names, axis_types=automatic)
 
-    def local(meta, episodes):
-        return lax.pmean(step(meta, episodes), "tasks")
+    def local(meta, episodes, progress):
+        return lax.pmean(step(meta, episodes, progress), "tasks")
 
     # Unchecked, a device differentiates by itself. With the check on, the *inner* gradient in
     # replicated weights would be summed over the devices, and a loop in anyone's model that
@@ -97,15 +101,15 @@ def _sharded(step: Step, mesh: Mesh) -> Step:
     sharded = jax.shard_map(
         local,
         mesh=mesh,
-        in_specs=(PartitionSpec(), PartitionSpec("tasks")),
+        in_specs=(PartitionSpec(), PartitionSpec("tasks"), PartitionSpec()),
         out_specs=PartitionSpec(),
         check_vma=False,
     )
 
-    def checked(meta, episodes):
+    def checked(meta, episodes, progress=1.0):
         tasks = jax.tree.leaves(episodes)[0].shape[0]
         if tasks % devices:
             raise InputError(f"`episodes` held {tasks} tasks; the mesh deals them to {devices}.")
-        return sharded(meta, episodes)
+        return sharded(meta, episodes, jnp.asarray(progress))
 
     return checked

@@ -23,3 +23,8 @@ def combine(one: Any, other: Any) -> Any:
 def path_name(path: Any) -> str:
     """A key path of JAX's as `blocks/0/conv/kernel`."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def by_path(tree: Any) -> dict[str, Any]:
+    """The leaves by their paths, like `{"blocks/0/conv/kernel": …}`."""
+    return {path_name(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}

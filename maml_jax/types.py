@@ -44,7 +44,8 @@ class MetaLearner(NamedTuple):
     """Like `adapt`, with the weights after 0, 1, …, `steps` inner steps on a new leading axis."""
     predict: Apply
     """`predict(fast, x) -> outputs` of the adapted network."""
-    value_and_grad: Callable[[Meta, Episode], tuple[tuple[jax.Array, Metrics], Meta]]
-    """`value_and_grad(meta, episode) -> ((query loss, metrics), meta-gradient)`."""
+    value_and_grad: Callable[..., tuple[tuple[jax.Array, Metrics], Meta]]
+    """`value_and_grad(meta, episode, progress=1.0) -> ((query loss, metrics), meta-gradient)`;
+    `progress`, from 0 to 1 through training, is for algorithms that have a schedule."""
     loss: Loss
     """The loss that it learns by."""

@@ -10,6 +10,7 @@ import pytest
 from problems import Compilations, classification, conv4, distance, perceptron
 
 import maml_jax as mj
+from maml_jax.algorithms.anil import is_head
 
 ALGORITHMS = {
     "maml": mj.maml,
@@ -20,10 +21,44 @@ ALGORITHMS = {
     "maml, Adam": lambda apply, lr, steps=1: mj.maml(
         apply, inner_steps=steps, inner_optimizer=optax.adam(lr, eps_root=1e-8)
     ),
-    "maml, head only": partial(mj.maml, adapts=lambda path: path.startswith("head")),
+    "maml, head only": partial(mj.maml, adapts=is_head),
+    "maml, batches": partial(mj.maml, batch_size=2),
     "fomaml": mj.fomaml,
+    "reptile": mj.reptile,
+    "imaml": lambda apply, lr, steps=1: mj.imaml(apply, lr, steps, solver_steps=30),
+    "imaml, Neumann": lambda apply, lr, steps=1: mj.imaml(apply, lr, steps, solver="neumann"),
+    "imaml, head only": partial(mj.imaml, adapts=is_head),
+    "meta_sgd": mj.meta_sgd,
+    "meta_sgd, first order": partial(mj.meta_sgd, differentiate="first_order"),
+    "anil": mj.anil,
+    "anil, learned rates": partial(mj.meta_sgd, adapts=is_head),
+    "anil, first order": partial(mj.anil, differentiate="first_order"),
+    "boil": mj.boil,
+    "proto_maml": mj.proto_maml,
+    "proto_maml, first order": partial(mj.proto_maml, differentiate="first_order"),
+    "proto_maml, Adam": lambda apply, lr, steps=1: mj.proto_maml(
+        apply, inner_steps=steps, inner_optimizer=optax.adam(lr, eps_root=1e-8)
+    ),
+    "maml_plus_plus": mj.maml_plus_plus,
+    "maml_plus_plus, rates alone": partial(
+        mj.maml_plus_plus, norm_per_step=False, multi_step_until=0.0
+    ),
+    "maml_plus_plus, norms alone": partial(
+        mj.maml_plus_plus, learn_rates=False, multi_step_until=0.0
+    ),
+    "maml_plus_plus, losses alone": partial(
+        mj.maml_plus_plus, learn_rates=False, norm_per_step=False
+    ),
+    "cavia": partial(mj.cavia, context_size=4),
+    "meta_curvature": mj.meta_curvature,
+    "protonet": mj.protonet,
+    "pretrained": mj.pretrained,
+    "pretrained, classes": partial(mj.pretrained, classes=3),
+    "scratch": mj.scratch,
 }
-TRUE_GRADIENT = [name for name in ALGORITHMS if name != "fomaml"]
+NOT_A_GRADIENT = ("fomaml", "reptile", "imaml", "first order", "scratch", "pretrained")
+TRUE_GRADIENT = [name for name in ALGORITHMS if not any(n in name for n in NOT_A_GRADIENT)]
+HAS_STEPS = [name for name in ALGORITHMS if name != "protonet"]
 
 every = pytest.mark.parametrize("name", ALGORITHMS)
 

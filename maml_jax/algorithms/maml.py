@@ -1,14 +1,13 @@
 """Model-Agnostic Meta-Learning."""
 
-from collections.abc import Callable
+from typing import Any
 
 import optax
 
-from maml_jax.errors import InputError
-from maml_jax.inner import descent, unrolled
-from maml_jax.losses import softmax_cross_entropy
-from maml_jax.metagrad import Differentiate
-from maml_jax.types import Apply, Loss, MetaLearner
+from maml_jax.estimators import inner_optimizer_from, unrolled
+from maml_jax.inner import descent
+from maml_jax.inner.rule import Adapts
+from maml_jax.types import Apply, MetaLearner
 
 
 def maml(
@@ -16,10 +15,9 @@ def maml(
     inner_lr: float | None = None,
     inner_steps: int = 1,
     *,
-    loss: Loss = softmax_cross_entropy,
     inner_optimizer: optax.GradientTransformation | None = None,
-    differentiate: Differentiate = "mixed",
-    adapts: Callable[[str], bool] | None = None,
+    adapts: Adapts | None = None,
+    **options: Any,
 ) -> MetaLearner:
     r"""MAML: the initial weights from which a few gradient steps solve a new task.
 
@@ -34,21 +32,19 @@ def maml(
       apply: the model, `apply(params, x) -> outputs`.
       inner_lr: α, the rate of plain gradient descent.
       inner_steps: K, the steps on the support set.
-      loss: `loss(outputs, y) -> scalar`, a mean over examples.
       inner_optimizer: any optax optimiser, instead of `inner_lr`.
-      differentiate: `"mixed"` (exact, small memory), `"reverse"` (exact) or `"first_order"`.
       adapts: a predicate on the paths of the weights that adapt; None: all of them.
+      options: `loss`, `(outputs, y) -> scalar`, a mean over examples (cross-entropy by default);
+        `query_loss`, where the meta-objective is another; `differentiate`, `"mixed"` (exact, small
+        memory), `"reverse"` (exact) or `"first_order"`; `batch_size`, to see so many support
+        examples in a step.
 
     Returns:
       A `MetaLearner`; its meta-parameters are the network's weights.
 
     Raises:
-      InputError: not exactly one of `inner_lr` and `inner_optimizer`, negative `inner_steps`, an
-        unknown `differentiate`; from `init`, an `adapts` that matches nothing.
+      InputError: not exactly one of `inner_lr` and `inner_optimizer`, negative `inner_lr` or
+        `inner_steps`, an unknown `differentiate`; from `init`, an `adapts` that matches nothing.
     """
-    if (inner_lr is None) == (inner_optimizer is None):
-        raise InputError(
-            f"`inner_lr` was {inner_lr} and `inner_optimizer` {inner_optimizer}; pass exactly one."
-        )
-    rule = descent(inner_optimizer or optax.sgd(inner_lr), adapts)
-    return unrolled(apply, rule, inner_steps=inner_steps, loss=loss, differentiate=differentiate)
+    rule = descent(inner_optimizer_from(inner_lr, inner_optimizer), adapts)
+    return unrolled(apply, rule, inner_steps=inner_steps, **options)

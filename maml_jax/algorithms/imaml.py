@@ -1,0 +1,69 @@
+"""MAML with implicit gradients."""
+
+from typing import Any
+
+import optax
+
+from maml_jax.estimators import Solver, implicit, inner_optimizer_from
+from maml_jax.inner import descent
+from maml_jax.inner.rule import Adapts
+from maml_jax.types import Apply, MetaLearner
+
+
+def imaml(
+    apply: Apply,
+    inner_lr: float | None = None,
+    inner_steps: int = 16,
+    *,
+    regularization: float = 2.0,
+    solver: Solver = "cg",
+    solver_steps: int = 5,
+    damping: float = 0.0,
+    neumann_rate: float = 1.0,
+    inner_optimizer: optax.GradientTransformation | None = None,
+    adapts: Adapts | None = None,
+    **options: Any,
+) -> MetaLearner:
+    r"""iMAML: the derivative of the regularised minimum, whichever way it was reached.
+
+    $$\varphi^* = \arg\min_\varphi L_S(\varphi) + \tfrac\lambda2\lVert\varphi-\theta\rVert^2, \qquad
+      \left(I + \tfrac1\lambda\nabla^2 L_S(\varphi^*)\right)\, \text{meta-gradient}
+      = \nabla L_Q(\varphi^*)$$
+
+    Rajeswaran, Finn, Kakade, Levine: "Meta-Learning with Implicit Gradients", NeurIPS 2019. Memory
+    does not depend on the number of steps. The metrics tell `solver_residual`.
+
+    Args:
+      apply: the model, `apply(params, x) -> outputs`.
+      inner_lr: the rate of gradient descent towards φ*.
+      inner_steps: how many steps of it, in training and at test.
+      regularization: λ.
+      solver: `"cg"`, conjugate gradients, or `"neumann"`, v ← v + η(b − Av).
+      solver_steps: how many of them.
+      damping: added to the matrix as a multiple of the identity, for Hessians with large negative
+        eigenvalues.
+      neumann_rate: η. 1 is the Neumann series, for λ above every eigenvalue of the Hessian;
+        αλ converges wherever the inner descent at rate α does.
+      inner_optimizer: any optax optimiser towards φ*, instead of `inner_lr`.
+      adapts: a predicate on the paths of the weights that adapt; None: all of them.
+      options: `loss` and `query_loss` as in `maml`.
+
+    Returns:
+      A `MetaLearner`; its meta-parameters are the network's weights.
+
+    Raises:
+      InputError: as `maml`; λ or η not above 0, an unknown `solver`, no `solver_steps`, negative
+        `damping`.
+    """
+    return implicit(
+        apply,
+        descent(inner_optimizer_from(inner_lr, inner_optimizer), adapts),
+        strength=regularization,
+        solver=solver,
+        solver_steps=solver_steps,
+        damping=damping,
+        neumann_rate=neumann_rate,
+        inner_steps=inner_steps,
+        adapts=adapts,
+        **options,
+    )

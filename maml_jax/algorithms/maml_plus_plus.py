@@ -1,0 +1,78 @@
+"""MAML++."""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from maml_jax.errors import InputError, check_count, check_number
+from maml_jax.estimators import unrolled
+from maml_jax.inner import per_step
+from maml_jax.inner.rule import Adapts
+from maml_jax.types import Apply, MetaLearner
+
+
+def maml_plus_plus(
+    apply: Apply,
+    inner_lr: float,
+    inner_steps: int = 5,
+    *,
+    learn_rates: bool = True,
+    norm_per_step: bool = True,
+    multi_step_until: float = 0.1,
+    second_order_from: float = 0.0,
+    adapts: Adapts | None = None,
+    **options: Any,
+) -> MetaLearner:
+    r"""MAML++: MAML with what makes its training stable, each part with its own switch.
+
+    $$\varphi_{k+1} = \varphi_k - \alpha_{l,k}\nabla_l L_S(\varphi_k), \qquad
+      \min\; \textstyle\sum_k w_k(p)\, L_Q(\varphi_k)$$
+
+    for layers l, steps k < K and the progress p of training in [0, 1]. Of the weights $w_k$, the
+    non-final ones are $\max(\tfrac1K(1 - p/p_0), \tfrac{0.03}K)$ until $p_0$ and then 0; the last
+    is what remains of 1. Antoniou, Edwards, Storkey: "How to train your MAML", ICLR 2019; the
+    annealing is that of their code. Give `progress` to the step of `over_tasks`; without it,
+    training is at its end. The remaining part, the outer rate's cosine, is the outer optimiser's.
+    Batch norm takes the current batch's statistics, so those are each step's own, as in their code,
+    which keeps running averages for each step but does not normalise by them.
+
+    Args:
+      apply: the model, `apply(params, x) -> outputs`.
+      inner_lr: the rate, or where all rates start (0.1 in their code).
+      inner_steps: K, at least 1. Steps beyond it, at test, use the last rates and norms.
+      learn_rates: learn a rate for each array of weights and each step.
+      norm_per_step: learn batch norm's scales and biases for each step; they do not adapt. A
+        weight is batch norm's if the name of a layer around it contains "norm".
+      multi_step_until: $p_0$; 0 has the last step's loss alone.
+      second_order_from: before this progress the inner gradients are constants.
+      adapts: a predicate on the paths of the weights that adapt; None: all of them.
+      options: as in `maml`.
+
+    Returns:
+      A `MetaLearner`; its meta-parameters are `{"params": weights}` and, where switched on,
+      `"rates"`, `{path: [K]}`, and `"norms"`, `{path: [K, …]}`.
+
+    Raises:
+      InputError: as `maml`; `multi_step_until` or `second_order_from` outside [0, 1].
+    """
+    steps = check_count("inner_steps", inner_steps)
+    fractions = {"multi_step_until": multi_step_until, "second_order_from": second_order_from}
+    for name, value in fractions.items():
+        if check_number(name, value) > 1:
+            raise InputError(f"`{name}` was {value}; it is a part of training, in 0 to 1.")
+
+    def step_weights(progress):
+        others = jnp.maximum((1 - progress / multi_step_until) / steps, 0.03 / steps)
+        others = jnp.where(progress < multi_step_until, others, 0.0)
+        return jnp.full(steps, others).at[-1].set(1 - (steps - 1) * others)
+
+    rule = per_step(
+        check_number("inner_lr", inner_lr),
+        steps,
+        rates=learn_rates,
+        norms=norm_per_step,
+        second_order_from=second_order_from,
+        adapts=adapts,
+    )
+    weights = step_weights if multi_step_until else None
+    return unrolled(apply, rule, inner_steps=steps, step_weights=weights, **options)

@@ -1,0 +1,42 @@
+"""Meta-SGD."""
+
+from typing import Any
+
+from maml_jax.errors import check_number
+from maml_jax.estimators import unrolled
+from maml_jax.inner import learned_rates
+from maml_jax.inner.rule import Adapts
+from maml_jax.types import Apply, MetaLearner
+
+
+def meta_sgd(
+    apply: Apply,
+    inner_lr: float,
+    inner_steps: int = 1,
+    *,
+    adapts: Adapts | None = None,
+    **options: Any,
+) -> MetaLearner:
+    r"""Meta-SGD: MAML that learns a rate for every weight, direction and sign included.
+
+    $$\varphi_{k+1} = \varphi_k - a\circ\nabla L_S(\varphi_k), \qquad
+      \text{meta-gradient} = \tfrac{d}{d(\theta, a)} L_Q(\varphi_K)$$
+
+    Li, Zhou, Chen, Li: "Meta-SGD: Learning to Learn Quickly for Few-Shot Learning", 2017. In the
+    first-order form the gradients are constants and the rates still learn.
+
+    Args:
+      apply: the model, `apply(params, x) -> outputs`.
+      inner_lr: where all rates start.
+      inner_steps: K; the paper has 1.
+      adapts: a predicate on the paths of the weights that adapt; None: all of them.
+      options: as in `maml`.
+
+    Returns:
+      A `MetaLearner`; its meta-parameters are `{"params": weights, "rates": {path: rates}}`.
+
+    Raises:
+      InputError: as `maml`.
+    """
+    rule = learned_rates(check_number("inner_lr", inner_lr), adapts)
+    return unrolled(apply, rule, inner_steps=inner_steps, **options)

@@ -1,0 +1,47 @@
+"""Reptile."""
+
+from typing import Any
+
+import optax
+
+from maml_jax.estimators import displaced, inner_optimizer_from
+from maml_jax.inner import descent
+from maml_jax.inner.rule import Adapts
+from maml_jax.types import Apply, MetaLearner
+
+
+def reptile(
+    apply: Apply,
+    inner_lr: float | None = None,
+    inner_steps: int = 1,
+    *,
+    inner_optimizer: optax.GradientTransformation | None = None,
+    adapts: Adapts | None = None,
+    **options: Any,
+) -> MetaLearner:
+    r"""Reptile: the initial weights move towards the adapted ones.
+
+    $$\varphi_0 = \theta, \qquad \varphi_{k+1} = \varphi_k - \alpha\nabla L_S(\varphi_k), \qquad
+      \text{“meta-gradient”} = \theta - \varphi_K$$
+
+    Nichol, Achiam, Schulman: "On First-Order Meta-Learning Algorithms", 2018. It learns from what
+    different mini-batches of a task have in common: give it more shots in training than at test
+    and a `batch_size`; one full step alone is joint training on all tasks. The optimiser's state
+    is fresh for each task. The query set serves the metrics alone.
+
+    Args:
+      apply: the model, `apply(params, x) -> outputs`.
+      inner_lr: α, the rate of plain gradient descent.
+      inner_steps: K, the steps on the support set.
+      inner_optimizer: any optax optimiser, instead of `inner_lr`; the paper's is `adam(b1=0)`.
+      adapts: a predicate on the paths of the weights that adapt; the others do not learn.
+      options: `loss` as in `maml`; `batch_size`, to see so many support examples in a step.
+
+    Returns:
+      A `MetaLearner`; its meta-parameters are the network's weights.
+
+    Raises:
+      InputError: as `maml`.
+    """
+    rule = descent(inner_optimizer_from(inner_lr, inner_optimizer), adapts)
+    return displaced(apply, rule, inner_steps=inner_steps, **options)
