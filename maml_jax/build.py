@@ -1,14 +1,16 @@
 """From a config to the things it names: data, model, learner."""
 
-from typing import NamedTuple
+import re
+from typing import Any, NamedTuple
 
+import optax
 from flax import nnx
 
 from maml_jax import algorithms, models
-from maml_jax.config import Config
+from maml_jax.config import TAKEN_BY, Config
 from maml_jax.data import DataSet, load
 from maml_jax.flax_adapter import from_flax
-from maml_jax.types import MetaLearner, Params
+from maml_jax.types import Apply, MetaLearner, Params
 
 
 class Problem(NamedTuple):
@@ -27,9 +29,43 @@ def build(config: Config) -> Problem:
     """
     data = load(config.data, config.data_dir, config.split_seed)
     params, apply = from_flax(build_model(config, data))
-    make = getattr(algorithms, config.algorithm.replace("-", "_"))
-    learner = make(apply, config.inner_lr, config.inner_steps, loss=data.loss)
+    learner = build_learner(config, apply, data)
+    learner.init(params)  # says whether the algorithm can take this model
     return Problem(learner, params, data)
+
+
+def build_learner(config: Config, apply: Apply, data: DataSet) -> MetaLearner:
+    """The config's algorithm for that model, with the options that it takes."""
+    options: dict[str, Any] = {"loss": data.loss, "inner_steps": config.inner_steps}
+    taken = [name for name, takers in TAKEN_BY.items() if config.algorithm in takers]
+    options |= {name: getattr(config, name) for name in taken if name not in _OTHERWISE}
+    if config.adapts is not None:
+        pattern = re.compile(config.adapts)
+        options["adapts"] = lambda path: pattern.search(path) is not None
+    if "inner_batch" in taken:
+        options["batch_size"] = config.inner_batch
+    if "inner_optimizer" in taken:
+        options["inner_optimizer"] = _inner_optimizer(config)
+    else:
+        options["inner_lr"] = config.inner_lr
+    if config.algorithm == "pretrained":
+        options["classes"] = data.labels("train")
+    return getattr(algorithms, config.algorithm.replace("-", "_"))(apply, **options)
+
+
+# What these say in a config is said otherwise to an algorithm.
+_OTHERWISE = ("adapts", "inner_batch", "inner_clip", "inner_optimizer")
+
+
+def _inner_optimizer(config: Config) -> optax.GradientTransformation:
+    steps = {
+        "sgd": lambda lr: optax.sgd(lr),
+        "momentum": lambda lr: optax.sgd(lr, momentum=0.9),
+        "adam": lambda lr: optax.adam(lr, b1=0.0, eps_root=1e-8),
+    }[config.inner_optimizer](config.inner_lr)
+    if config.inner_clip is None:
+        return steps
+    return optax.chain(optax.clip_by_global_norm(config.inner_clip), steps)
 
 
 def build_model(config: Config, data: DataSet) -> nnx.Module:

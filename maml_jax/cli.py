@@ -86,12 +86,12 @@ def train_command(arguments: list[str]) -> int:
 
 def _new_run(arguments: list[str]) -> tuple["Config", Path]:
     from maml_jax.options import Train
-    from maml_jax.recipes import RECIPES
+    from maml_jax.recipes import RECIPES, recipe
 
-    recipe = peek(arguments, "recipe") or "quickstart"
-    check_choice("recipe", recipe, RECIPES)
     about = f"Meta-train a model by a recipe: {', '.join(RECIPES)}."
-    options = parse(Train, arguments, "maml-jax train", about, Train(RECIPES[recipe]))
+    name, algorithm = peek(arguments, "recipe"), peek(arguments, "algorithm")
+    default = Train(recipe(name or "quickstart", algorithm or "maml"))
+    options = parse(Train, arguments, "maml-jax train", about, default)
     config = options.config
     if config.data_dir is None and "MAML_JAX_DATA" in os.environ:
         config = dataclasses.replace(config, data_dir=Path(os.environ["MAML_JAX_DATA"]))

@@ -5,16 +5,40 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from maml_jax import algorithms
 from maml_jax.data import DATA_SETS
 from maml_jax.errors import InputError, check_choice, check_count, check_seed
+from maml_jax.metagrad import Differentiate
 
 ALGORITHMS = tuple(name.replace("_", "-") for name in algorithms.__all__)
 MODELS = ("conv4", "article-cnn", "mlp")
 DOWNSAMPLES = ("stride", "maxpool")
 SCHEDULES = ("cosine", "constant")
+INNER_OPTIMIZERS = ("sgd", "momentum", "adam")
+
+
+def _but(*names: str) -> tuple[str, ...]:
+    return tuple(name for name in ALGORITHMS if name not in names)
+
+
+# The options that only some algorithms have.
+TAKEN_BY = {
+    "inner_optimizer": _but("meta-sgd", "maml-plus-plus", "protonet"),
+    "inner_clip": _but("meta-sgd", "maml-plus-plus", "protonet"),
+    "inner_batch": _but("imaml", "protonet"),
+    "adapts": _but("protonet"),
+    "differentiate": _but("fomaml", "imaml", "pretrained", "protonet", "reptile", "scratch"),
+    **dict.fromkeys(
+        ("regularization", "solver", "solver_steps", "damping", "neumann_rate"), ("imaml",)
+    ),
+    "context_size": ("cavia",),
+    **dict.fromkeys(
+        ("learn_rates", "norm_per_step", "multi_step_until", "second_order_from"),
+        ("maml-plus-plus",),
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -24,7 +48,8 @@ class Config:
     recipe: str = "quickstart"
     """The recipe whose values the other options replace."""
     algorithm: str = "maml"
-    """How to meta-learn: maml, fomaml."""
+    """How to meta-learn: anil, boil, cavia, fomaml, imaml, maml, maml-plus-plus, meta-curvature,
+    meta-sgd, pretrained, proto-maml, protonet, reptile, scratch."""
     data: str = "glyphs"
     """The tasks: glyphs (embedded), omniglot, sinusoid."""
     data_dir: Path | None = None
@@ -51,6 +76,38 @@ class Config:
     """Gradient steps within a task while training; 0 trains on all tasks jointly."""
     evaluation_steps: int = 3
     """Gradient steps within a task when evaluating."""
+    inner_optimizer: str = "sgd"
+    """What takes those steps: sgd, momentum (0.9) or adam (first moment 0, second 0.999)."""
+    inner_clip: float | None = None
+    """Longest gradient of an inner step; longer ones are scaled down. None: no limit."""
+    inner_batch: int | None = None
+    """Support examples that an inner step sees; None: all of them."""
+    training_shots: int | None = None
+    """Support examples per class while training, where they are not `shots`."""
+    adapts: str | None = None
+    """A regular expression, found in the paths of the weights that adapt; None: the algorithm's."""
+    differentiate: str = "mixed"
+    """How the inner gradient is: mixed (exact, small memory), reverse (exact) or first_order."""
+    regularization: float = 2.0
+    """imaml: λ, the strength that holds adapted weights near the initial ones."""
+    solver: str = "cg"
+    """imaml: cg (conjugate gradients) or neumann."""
+    solver_steps: int = 5
+    """imaml: iterations of the solver."""
+    damping: float = 0.0
+    """imaml: multiple of the identity that is added to the solver's matrix."""
+    neumann_rate: float = 1.0
+    """imaml: step size of the neumann solver."""
+    context_size: int = 100
+    """cavia: length of the context vector."""
+    learn_rates: bool = True
+    """maml-plus-plus: learn a rate for each array of weights and each step."""
+    norm_per_step: bool = True
+    """maml-plus-plus: learn batch norm's scales and biases for each step."""
+    multi_step_until: float = 0.1
+    """maml-plus-plus: part of training in which the losses after every step count; 0: none."""
+    second_order_from: float = 0.0
+    """maml-plus-plus: part of training before which inner gradients are constants."""
     tasks: int = 32
     """Tasks per update."""
     updates: int = 3000
@@ -92,6 +149,19 @@ class Config:
             check_count("chunk", self.chunk)
         for name in ("seed", "split_seed"):
             check_seed(name, getattr(self, name))
+        for name in ("inner_batch", "training_shots"):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name))
+        check_choice("inner_optimizer", self.inner_optimizer, INNER_OPTIMIZERS)
+        check_choice("differentiate", self.differentiate, get_args(Differentiate))
+        for name, takers in TAKEN_BY.items():
+            if self.algorithm not in takers and getattr(self, name) != getattr(Config, name):
+                raise InputError(
+                    f"`{name}` was {getattr(self, name)}; {self.algorithm} has none: "
+                    f"it is for {', '.join(takers)}."
+                )
+        if self.inner_clip is not None and not 0 < self.inner_clip < math.inf:
+            raise InputError(f"`inner_clip` was {self.inner_clip}; it must be above 0.")
         for name in ("inner_lr", "meta_lr"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise InputError(f"`{name}` was {getattr(self, name)}; it must be above 0.")

@@ -210,8 +210,8 @@ def implicit(
         left = jax.tree.map(jnp.subtract, b, matrix(v))
         crossed = jax.tree.map(lambda d, c: d - c / strength, direct, products(v)[1])
         metrics = _metrics(value, outputs, episode.query)
-        size = optax.global_norm(b)
-        metrics["solver_residual"] = optax.global_norm(left) / jnp.where(size > 0, size, 1)
+        size = optax.tree.norm(b)
+        metrics["solver_residual"] = optax.tree.norm(left) / jnp.where(size > 0, size, 1)
         return (value, metrics), Part(adapts).join(v, crossed)
 
     return _learner(loop, value_and_grad)

@@ -8,8 +8,10 @@ that batch norm sees batches more like those at test.
 """
 
 from dataclasses import replace
+from typing import Any
 
-from maml_jax.config import Config
+from maml_jax.config import ALGORITHMS, Config
+from maml_jax.errors import check_choice
 
 _omniglot = Config(data="omniglot", updates=60_000, meta_lr=2e-3)
 _five_way = replace(_omniglot, queries=5, inner_lr=0.4, inner_steps=1, evaluation_steps=3, tasks=32)
@@ -39,3 +41,36 @@ RECIPES = {
         "omniglot-20w5s": replace(_twenty_way, shots=5, queries=5),
     }.items()
 }
+
+# What each algorithm needs that differs from MAML's settings in a recipe.
+_IMAGES: dict[str, dict[str, Any]] = {
+    "reptile": {
+        "training_shots": 10,
+        "inner_optimizer": "adam",
+        "inner_lr": 1e-3,
+        "inner_batch": 10,
+        "inner_steps": 5,
+        "evaluation_steps": 50,
+    },
+    "imaml": {"inner_lr": 0.2, "inner_steps": 16, "evaluation_steps": 16},
+    "anil": {"inner_steps": 5, "evaluation_steps": 5},
+    "cavia": {"inner_lr": 1.0},
+    "proto-maml": {"inner_lr": 0.1},
+    "maml-plus-plus": {"inner_lr": 0.1, "inner_steps": 5, "evaluation_steps": 5},
+    "protonet": {"evaluation_steps": 0},
+    "pretrained": {"inner_lr": 0.1, "evaluation_steps": 50},
+    "scratch": {"inner_lr": 0.1, "evaluation_steps": 50},
+}
+_REGRESSION: dict[str, dict[str, Any]] = {}
+
+
+def recipe(name: str, algorithm: str = "maml") -> Config:
+    """The recipe of that name, with what the algorithm needs otherwise than MAML.
+
+    Raises:
+      InputError: there is no such recipe or algorithm.
+    """
+    config = RECIPES[check_choice("recipe", name, RECIPES)]
+    check_choice("algorithm", algorithm, ALGORITHMS)
+    settings = _REGRESSION if config.data == "sinusoid" else _IMAGES
+    return replace(config, algorithm=algorithm, **settings.get(algorithm, {}))

@@ -15,7 +15,7 @@ from maml_jax.checkpoint import Checkpoints
 from maml_jax.config import Config, read_config
 from maml_jax.errors import InputError, check_count, check_seed
 from maml_jax.evaluate import Evaluator, summary
-from maml_jax.train import State, initial_state
+from maml_jax.train import State, initial_state, training_tasks
 
 
 def create(config: Config, run: Path) -> tuple[Problem, State]:
@@ -29,7 +29,8 @@ def create(config: Config, run: Path) -> tuple[Problem, State]:
             f"`out` was {run}, which exists; name another, or go on with it by --resume."
         )
     problem = build(config.check())
-    for split in ("train", "val", "test"):
+    training_tasks(config, problem)
+    for split in ("val", "test"):
         problem.data.tasks(split, ways=config.ways, shots=config.shots, queries=config.queries)
     run.mkdir(parents=True)
     record = {"config": config.to_json(), "data": problem.data.facts(), "versions": versions()}

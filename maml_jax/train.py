@@ -50,6 +50,17 @@ def initial_state(problem: Problem, config: Config) -> State:
     return State(meta, outer_optimizer(config).init(meta), jnp.zeros((), jnp.int32))
 
 
+def training_tasks(config: Config, problem: Problem) -> TaskSource:
+    """The tasks to learn from: those of the train split, in the form that the algorithm takes."""
+    return problem.data.tasks(
+        "train",
+        ways=config.ways,
+        shots=config.training_shots or config.shots,
+        queries=config.queries,
+        by_class=config.algorithm == "pretrained",
+    )
+
+
 def make_updates(
     learner: MetaLearner, source: TaskSource, config: Config, mesh: Mesh
 ) -> Callable[[State, Any, int], tuple[State, dict[str, jax.Array]]]:
@@ -64,7 +75,7 @@ def make_updates(
     def update(state: State, store: Any) -> tuple[State, dict[str, jax.Array]]:
         keys = jax.random.split(jax.random.fold_in(task_key, state.update), config.tasks)
         episodes = jax.vmap(source.sample, in_axes=(None, 0))(store, keys)
-        (_, values), grads = step(state.meta, episodes)
+        (_, values), grads = step(state.meta, episodes, state.update / config.updates)
         changes, moments = optimizer.update(grads, state.optimizer, state.meta)
         return State(optax.apply_updates(state.meta, changes), moments, state.update + 1), values
 
@@ -101,8 +112,7 @@ def train(
     if log.exists():  # what was logged after the state was saved will be logged again
         kept = [record for record in metrics.read(log) if record["update"] <= state.update]
         metrics.rewrite(log, kept)
-    shape = {"ways": config.ways, "shots": config.shots, "queries": config.queries}
-    source = problem.data.tasks("train", **shape)
+    source = training_tasks(config, problem)
     mesh = task_mesh(config.tasks)
     updates = make_updates(problem.learner, source, config, mesh)
     everywhere = NamedSharding(mesh, PartitionSpec())

@@ -29,6 +29,10 @@ def perceptron(features=6, outputs=3, seed=0):
             "kernel": jnp.asarray(rng.normal(size=(features, 5)) / features**0.5),
             "bias": jnp.asarray(rng.normal(size=5) / 10),
         },
+        "norm": {
+            "scale": jnp.asarray(1 + rng.normal(size=5) / 10),
+            "bias": jnp.asarray(rng.normal(size=5) / 10),
+        },
         "head": {
             "kernel": jnp.asarray(rng.normal(size=(5, outputs))),
             "bias": jnp.zeros(outputs),
@@ -37,6 +41,7 @@ def perceptron(features=6, outputs=3, seed=0):
 
     def apply(params, x):
         hidden = jnp.tanh(x @ params["body"]["kernel"] + params["body"]["bias"])
+        hidden = hidden * params["norm"]["scale"] + params["norm"]["bias"]
         return hidden @ params["head"]["kernel"] + params["head"]["bias"]
 
     return params, apply

@@ -16,6 +16,7 @@ def sample_episode(
     shots: int,
     queries: int,
     rotate: bool,
+    by_class: bool = False,
 ) -> Episode:
     """One task: `ways` different classes in random order, different images of each, no image twice.
 
@@ -29,6 +30,8 @@ def sample_episode(
       shots: support images per class.
       queries: query images per class.
       rotate: turn each class by its own random multiple of 90° (Santoro et al. 2016; Finn et al.).
+      by_class: labels are the classes' own numbers instead; with `rotate`, four times that plus the
+        quarters of a turn.
 
     Returns:
       An `Episode` with float32 images in [0, 1] and int32 labels, classes one after another.
@@ -39,13 +42,15 @@ def sample_episode(
         jax.random.split(image_key, ways), counts[classes]
     )
     x = images[classes[:, None], chosen]
+    labels = classes if by_class else jnp.arange(ways, dtype=jnp.int32)
     if rotate:
-        x = jax.vmap(_turn)(x, jax.random.randint(turn_key, (ways,), 0, 4))
+        quarters = jax.random.randint(turn_key, (ways,), 0, 4)
+        x = jax.vmap(_turn)(x, quarters)
+        labels = 4 * labels + quarters if by_class else labels
     x = x.astype(jnp.float32) / 255
 
     def batch(x: jax.Array) -> Batch:
-        labels = jnp.repeat(jnp.arange(ways, dtype=jnp.int32), x.shape[1])
-        return Batch(x.reshape(-1, *x.shape[2:]), labels)
+        return Batch(x.reshape(-1, *x.shape[2:]), jnp.repeat(labels, x.shape[1]))
 
     return Episode(batch(x[:, :shots]), batch(x[:, shots:]))
 

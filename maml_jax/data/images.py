@@ -55,7 +55,13 @@ class ImageSet:
     def outputs(self, ways: int) -> int:
         return ways
 
-    def tasks(self, split: str, *, ways: int, shots: int, queries: int) -> TaskSource:
+    def labels(self, split: str) -> int:
+        """A class, and where episodes turn classes each of its four positions, is a label."""
+        return len(self.splits[split]) * (4 if self.rotate else 1)
+
+    def tasks(
+        self, split: str, *, ways: int, shots: int, queries: int, by_class: bool = False
+    ) -> TaskSource:
         """The tasks of one split; its images move to the device here."""
         check_choice("split", split, self.splits)
         for name, value in {"shots": shots, "queries": queries}.items():
@@ -72,12 +78,12 @@ class ImageSet:
                 f"`shots` + `queries` was {shots} + {queries}; "
                 f"a class of {self.name} has {fewest} images."
             )
-        rotate = self.rotate
+        shape = {"ways": ways, "shots": shots, "queries": queries}
 
         def sample(store: Any, key: jax.Array) -> Episode:
             images, counts = store
             return sample_episode(
-                images, counts, key, ways=ways, shots=shots, queries=queries, rotate=rotate
+                images, counts, key, **shape, rotate=self.rotate, by_class=by_class
             )
 
         store = jnp.asarray(self.images[classes]), jnp.asarray(self.counts[classes])

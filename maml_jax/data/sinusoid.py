@@ -21,13 +21,18 @@ class Sinusoid:
         del ways
         return 1
 
-    def tasks(self, split: str, *, ways: int, shots: int, queries: int) -> TaskSource:
+    def tasks(
+        self, split: str, *, ways: int, shots: int, queries: int, by_class: bool = False
+    ) -> TaskSource:
         """The tasks, `shots` support points and `queries` query points each; all splits alike."""
-        del ways
+        del ways, by_class
         check_choice("split", split, ("train", "val", "test"))
         check_count("shots", shots)
         check_count("queries", queries)
         return TaskSource(None, lambda _, key: sample_sinusoid(key, shots, queries))
+
+    def labels(self, split: str) -> None:
+        del split
 
     def facts(self) -> dict[str, Any]:
         return {"amplitude": [0.1, 5.0], "phase": [0.0, 3.141592653589793], "x": [-5.0, 5.0]}

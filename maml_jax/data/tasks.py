@@ -33,8 +33,17 @@ class DataSet(Protocol):
     def outputs(self, ways: int) -> int:
         """How many outputs a model for this set has."""
 
-    def tasks(self, split: str, *, ways: int, shots: int, queries: int) -> TaskSource:
-        """The tasks of `split` (`train`, `val` or `test`), `queries` counted per class."""
+    def tasks(
+        self, split: str, *, ways: int, shots: int, queries: int, by_class: bool = False
+    ) -> TaskSource:
+        """The tasks of `split` (`train`, `val` or `test`), `queries` counted per class.
+
+        `by_class`: an example's label is its class's number within the split, below
+        `labels(split)`, the same in every task.
+        """
+
+    def labels(self, split: str) -> int | None:
+        """How many such labels there are; None where tasks have no classes."""
 
     def facts(self) -> dict[str, Any]:
         """What a run records about its data, as JSON."""

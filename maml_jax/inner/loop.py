@@ -76,4 +76,4 @@ class InnerLoop(NamedTuple):
             return support
         order = jnp.asarray(np.random.default_rng(0).permutation(examples))
         places = (step * self.batch_size + jnp.arange(self.batch_size)) % examples
-        return jax.tree.map(lambda leaf: leaf[order[places]], support)
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf)[order[places]], support)

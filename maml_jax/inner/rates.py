@@ -96,7 +96,7 @@ def per_step(
 
         def now(path, leaf):
             name = path_name(path)
-            return of_steps[name][step] if name in of_steps else leaf
+            return jnp.asarray(of_steps[name])[step] if name in of_steps else leaf
 
         return jax.tree.map_with_path(now, part.join(fast, rest))
 
@@ -107,7 +107,7 @@ def per_step(
         if not rates:
             return jax.tree.map(lambda w, g: w - inner_lr * g, fast, gradient), progress
         step = jnp.minimum(step, inner_steps - 1)
-        now = {path: of_steps[step] for path, of_steps in meta["rates"].items()}
+        now = {path: jnp.asarray(of_steps)[step] for path, of_steps in meta["rates"].items()}
         return _step(fast, gradient, now), progress
 
     return InnerRule(init, start, weights, update)
