@@ -77,7 +77,13 @@ def build_model(config: Config, data: DataSet) -> nnx.Module:
         for size in data.input_shape:
             features *= size
         return models.MLP(features, config.hidden, outputs, batch_norm=features > 1, rngs=rngs)
+    if config.model in ("gru", "lstm"):
+        values = data.input_shape[-1]
+        return models.Recurrent(values, config.hidden[0], outputs, config.model, rngs=rngs)
     size, _, channels = data.input_shape
+    if config.model == "resnet12":
+        widths = [config.filters * n // 64 for n in (64, 160, 320, 640)]
+        return models.ResNet12(outputs, channels, widths, size, rngs=rngs)
     if config.model == "article-cnn":
         return models.ArticleCNN(outputs, channels, size, rngs=rngs)
     return models.Conv4(outputs, channels, config.filters, config.downsample, size, rngs=rngs)

@@ -152,7 +152,8 @@ def _table(result: dict[str, Any]) -> str:
         f"inner steps   {name}, mean ± 95 % interval",
     ]
     rows = zip(result[f"{name}_per_step"], result[f"{name}_per_step_ci95"], strict=True)
-    for step, (mean, interval) in enumerate(rows):
+    judged = len(result[f"{name}_per_step"])
+    for step, (mean, interval) in enumerate(rows, start=result["steps"] + 1 - judged):
         lines.append(
             f"{step:11d}   {scale * mean:.{digits}f} ± {scale * interval:.{digits}f}{unit}"
         )
@@ -160,7 +161,7 @@ def _table(result: dict[str, Any]) -> str:
         nearest = result["nearest_neighbour"]
         lines.append(
             f"    nearest   {scale * nearest['accuracy']:.2f} ± "
-            f"{scale * nearest['accuracy_ci95']:.2f}{unit}  (nearest support image by pixels)"
+            f"{scale * nearest['accuracy_ci95']:.2f}{unit}  (label of the nearest support example)"
         )
     return "\n".join(lines)
 

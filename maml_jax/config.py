@@ -13,9 +13,10 @@ from maml_jax.errors import InputError, check_choice, check_count, check_seed
 from maml_jax.metagrad import Differentiate
 
 ALGORITHMS = tuple(name.replace("_", "-") for name in algorithms.__all__)
-MODELS = ("conv4", "article-cnn", "mlp")
+MODELS = ("conv4", "resnet12", "article-cnn", "mlp", "gru", "lstm")
 DOWNSAMPLES = ("stride", "maxpool")
 SCHEDULES = ("cosine", "constant")
+_MODELS_FOR = {"sinusoid": ("mlp",), "sequences": ("gru", "lstm", "mlp")}
 INNER_OPTIMIZERS = ("sgd", "momentum", "adam")
 
 
@@ -51,7 +52,7 @@ class Config:
     """How to meta-learn: anil, boil, cavia, fomaml, imaml, maml, maml-plus-plus, meta-curvature,
     meta-sgd, pretrained, proto-maml, protonet, reptile, scratch."""
     data: str = "glyphs"
-    """The tasks: glyphs (embedded), omniglot, sinusoid."""
+    """The tasks: glyphs (embedded), omniglot, sequences, sinusoid."""
     data_dir: Path | None = None
     """The folder of the data's files; the environment variable MAML_JAX_DATA where not given."""
     split_seed: int = 1
@@ -63,13 +64,13 @@ class Config:
     queries: int = 1
     """Query examples per class while training."""
     model: str = "conv4"
-    """The network: conv4, article-cnn, mlp."""
+    """The network: conv4, resnet12, article-cnn, mlp, and for sequences gru, lstm."""
     downsample: str = "stride"
     """How conv4 halves its images: stride (Finn's for Omniglot) or maxpool."""
     filters: int = 64
-    """Channels of each block of conv4."""
+    """Channels of each block of conv4, and of the first of resnet12."""
     hidden: tuple[int, ...] = (40, 40)
-    """Widths of the hidden layers of mlp."""
+    """Widths of the hidden layers of mlp; of gru and lstm, which have one."""
     inner_lr: float = 0.4
     """Rate of the gradient steps within a task, for a loss that is a mean over examples."""
     inner_steps: int = 1
@@ -165,8 +166,13 @@ class Config:
         for name in ("inner_lr", "meta_lr"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise InputError(f"`{name}` was {getattr(self, name)}; it must be above 0.")
-        if self.data == "sinusoid" and self.model != "mlp":
-            raise InputError(f"`model` was {self.model!r}; sinusoid has no images: it takes mlp.")
+        models = _MODELS_FOR.get(self.data, MODELS[:4])
+        if self.model not in models:
+            raise InputError(
+                f"`model` was {self.model!r}; {self.data} takes {' or '.join(models)}."
+            )
+        if self.model in ("gru", "lstm") and len(self.hidden) != 1:
+            raise InputError(f"`hidden` was {self.hidden}; {self.model} has one width.")
         return self
 
     def to_json(self) -> dict[str, Any]:

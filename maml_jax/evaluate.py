@@ -24,16 +24,27 @@ class Evaluator:
       steps: inner steps, at least 0.
       transductive: predict a task's queries together, so that batch norm sees all of them; if
         not, each in a batch with the support set alone (both in Nichol et al. 2018, §6.1).
+      per_step: judge the weights after every step, and not the last alone.
     """
 
     def __init__(
-        self, learner: MetaLearner, source: TaskSource, *, steps: int, transductive: bool = True
+        self,
+        learner: MetaLearner,
+        source: TaskSource,
+        *,
+        steps: int,
+        transductive: bool = True,
+        per_step: bool = True,
     ):
         predict = _together if transductive else _one_by_one
 
         def one_task(meta: Meta, store: Any, key: jax.Array) -> dict[str, jax.Array]:
             episode = source.sample(store, key)
-            path = learner.trajectory(meta, episode.support, steps)
+            if per_step:
+                path = learner.trajectory(meta, episode.support, steps)
+            else:
+                last = learner.adapt(meta, episode.support, steps)
+                path = jax.tree.map(lambda leaf: leaf[None], last)
 
             def judge(fast):
                 outputs = predict(learner, fast, episode)
@@ -65,7 +76,8 @@ class Evaluator:
         key: jax.Array,
         progress: Callable[[int], Any] = lambda _: None,
     ) -> dict[str, np.ndarray]:
-        """Scores per task, `[tasks, steps + 1]`: `loss`, and `accuracy` for classification.
+        """Scores per task: `loss`, and `accuracy` for classification, each `[tasks, steps + 1]`,
+        or `[tasks, 1]` without `per_step`.
 
         For images also `nearest_neighbour`, `[tasks]`: the accuracy of the label of the nearest
         support image, by Euclidean distance between pixels. `progress` is told of tasks done.

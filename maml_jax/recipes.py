@@ -35,6 +35,13 @@ RECIPES = {
             validate_every=5000,
             checkpoint_every=10_000,
         ),
+        "sequences": Config(
+            data="sequences",
+            model="gru",
+            hidden=(64,),
+            queries=5,
+            updates=2000,
+        ),
         "omniglot-5w1s": _five_way,
         "omniglot-5w5s": replace(_five_way, shots=5),
         "omniglot-20w1s": _twenty_way,

@@ -124,8 +124,11 @@ def _outputs(
     return np.asarray(jax.jit(outputs)(meta, support, x))
 
 
-def _picture(axes: Any, image: np.ndarray, title: str, colour: str) -> None:
-    axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1)
+def _picture(axes: Any, example: np.ndarray, title: str, colour: str) -> None:
+    if example.ndim == 2:  # a sequence of points
+        axes.plot(*example.T, color="black", linewidth=1)
+    else:
+        axes.imshow(example.squeeze(), cmap="gray", vmin=0, vmax=1)
     axes.set_title(title, fontsize=8, color=colour, pad=2)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(color=colour, linewidth=2)

@@ -59,6 +59,7 @@ def evaluate(
     steps: int | None = None,
     split: str = "test",
     transductive: bool = True,
+    per_step: bool = True,
     data_dir: Path | None = None,
     seed: int = 0,
     progress: Callable[[int], Any] = lambda _: None,
@@ -73,6 +74,7 @@ def evaluate(
       steps: inner steps; None: the config's `evaluation_steps`.
       split: `test`, `val` or `train`.
       transductive: normalise a task's queries together; if not, each with the support set alone.
+      per_step: judge the weights after every inner step, and not the last alone.
       data_dir: the folder of the data's files; None: the one of training.
       seed: decides the tasks.
       progress: told of tasks done.
@@ -88,7 +90,9 @@ def evaluate(
     steps = config.evaluation_steps if steps is None else steps
     shots = config.shots if shots is None else shots
     source = problem.data.tasks(split, ways=config.ways, shots=shots, queries=queries)
-    evaluator = Evaluator(problem.learner, source, steps=steps, transductive=transductive)
+    evaluator = Evaluator(
+        problem.learner, source, steps=steps, transductive=transductive, per_step=per_step
+    )
     key = jax.random.fold_in(jax.random.key(seed), 4)
     scores = evaluator(state.meta, tasks=tasks, key=key, progress=progress)
     return {

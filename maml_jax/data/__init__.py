@@ -5,13 +5,14 @@ from pathlib import Path
 from maml_jax.data.glyphs import load_glyphs
 from maml_jax.data.images import ImageSet
 from maml_jax.data.omniglot import load_omniglot
+from maml_jax.data.sequences import Sequences
 from maml_jax.data.sinusoid import Sinusoid
 from maml_jax.data.tasks import DataSet, TaskSource
 from maml_jax.errors import InputError, check_choice
 
-__all__ = ["DATA_SETS", "DataSet", "ImageSet", "Sinusoid", "TaskSource", "load"]
+__all__ = ["DATA_SETS", "DataSet", "ImageSet", "Sequences", "Sinusoid", "TaskSource", "load"]
 
-DATA_SETS = ("glyphs", "omniglot", "sinusoid")
+DATA_SETS = ("glyphs", "omniglot", "sequences", "sinusoid")
 
 
 def load(name: str, data_dir: Path | None = None, split_seed: int = 1) -> DataSet:
@@ -19,7 +20,7 @@ def load(name: str, data_dir: Path | None = None, split_seed: int = 1) -> DataSe
 
     Args:
       name: one of `DATA_SETS`.
-      data_dir: where files are; `glyphs` and `sinusoid` need none.
+      data_dir: where files are; only `omniglot` needs it.
       split_seed: which random split, where the set is split at random.
 
     Raises:
@@ -28,8 +29,8 @@ def load(name: str, data_dir: Path | None = None, split_seed: int = 1) -> DataSe
     check_choice("data", name, DATA_SETS)
     if name == "glyphs":
         return load_glyphs()
-    if name == "sinusoid":
-        return Sinusoid()
+    if name in ("sequences", "sinusoid"):
+        return Sequences() if name == "sequences" else Sinusoid()
     if data_dir is None:
         raise InputError(
             f"`data_dir` was not given; {name} needs the folder of its files "

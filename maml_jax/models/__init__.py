@@ -3,5 +3,7 @@
 from maml_jax.models.article_cnn import ArticleCNN
 from maml_jax.models.conv4 import Conv4
 from maml_jax.models.mlp import MLP
+from maml_jax.models.recurrent import Recurrent
+from maml_jax.models.resnet12 import ResNet12
 
-__all__ = ["MLP", "ArticleCNN", "Conv4"]
+__all__ = ["MLP", "ArticleCNN", "Conv4", "Recurrent", "ResNet12"]

@@ -80,13 +80,14 @@ class Conv(nnx.Module):
         in_channels: int,
         filters: int,
         *,
+        size: int = 3,
         stride: int = 1,
         padding: int = 0,
         kernel_init: nnx.Initializer = glorot,
         bias_init: nnx.Initializer = nnx.initializers.zeros,
         rngs: nnx.Rngs,
     ):
-        self.kernel = nnx.Param(kernel_init(rngs.params(), (3, 3, in_channels, filters)))
+        self.kernel = nnx.Param(kernel_init(rngs.params(), (size, size, in_channels, filters)))
         self.bias = nnx.Param(bias_init(rngs.params(), (filters,)))
         self.stride, self.padding = stride, padding
 

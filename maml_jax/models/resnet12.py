@@ -1,0 +1,82 @@
+"""The residual network of the later few-shot literature."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from maml_jax.errors import InputError, check_count
+from maml_jax.models.layers import BatchNorm, Conv, max_pool
+
+
+class ResNet12(nnx.Module):
+    """Four residual blocks of three 3×3 convolutions; a linear head on the mean over positions.
+
+    Each convolution is followed by batch norm, and by a leaky ReLU of slope 0.1 but for the last
+    one, which comes after the sum with the shortcut (1×1 convolution and batch norm); a 2×2 maximum
+    ends the block. Oreshkin et al.: "TADAM", NeurIPS 2018, with the widths of Lee et al. 2019
+    (MetaOptNet); without their dropout.
+
+    Args:
+      ways: how many classes a task has.
+      in_channels: 1 for grey images, 3 for colour.
+      filters: channels of each of the four blocks.
+      image_size: height and width of the images in pixels, at least 16.
+      rngs: the random stream for the initial weights.
+
+    Call with `[examples, image_size, image_size, in_channels]`, get `[examples, ways]` logits.
+    """
+
+    def __init__(
+        self,
+        ways: int,
+        in_channels: int = 3,
+        filters: Sequence[int] = (64, 160, 320, 640),
+        image_size: int = 84,
+        *,
+        rngs: nnx.Rngs,
+    ):
+        check_count("ways", ways)
+        check_count("in_channels", in_channels)
+        for i, width in enumerate(filters):
+            check_count(f"filters[{i}]", width)
+        if len(filters) != 4:
+            raise InputError(f"`filters` was {tuple(filters)}; it must be four widths.")
+        check_count("image_size", image_size, least=16)
+        widths = zip((in_channels, *filters[:3]), filters, strict=True)
+        self.blocks = nnx.List([_Block(n, m, rngs=rngs) for n, m in widths])
+        self.head = nnx.Linear(filters[-1], ways, rngs=rngs)
+        self.input_shape = (image_size, image_size, in_channels)
+
+    def features(self, x: jax.Array) -> jax.Array:
+        """What the head sees, `[examples, filters[3]]`."""
+        if x.shape[1:] != self.input_shape:
+            raise InputError(
+                f"`x` had images of {x.shape[1:]}; the model takes {self.input_shape}."
+            )
+        for block in self.blocks:
+            x = block(x)
+        return jnp.mean(x, (1, 2))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.head(self.features(x))
+
+
+class _Block(nnx.Module):
+    def __init__(self, in_channels: int, filters: int, *, rngs: nnx.Rngs):
+        channels = (in_channels, filters, filters)
+        init = nnx.initializers.kaiming_normal()
+        self.convs = nnx.List(
+            [Conv(n, filters, padding=1, kernel_init=init, rngs=rngs) for n in channels]
+        )
+        self.norms = nnx.List([BatchNorm(filters, rngs=rngs) for _ in channels])
+        self.shortcut = Conv(in_channels, filters, size=1, kernel_init=init, rngs=rngs)
+        self.shortcut_norm = BatchNorm(filters, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shortcut = self.shortcut_norm(self.shortcut(x))
+        for i, (convolution, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            x = norm(convolution(x))
+            x = jax.nn.leaky_relu(x + shortcut if i == 2 else x, 0.1)
+        return max_pool(x)
