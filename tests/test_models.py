@@ -80,14 +80,27 @@ MODELS = {
     "conv4, 84×84 in colour": lambda rngs: mj.models.Conv4(3, 3, 8, "maxpool", 84, rngs=rngs),
     "article": lambda rngs: mj.models.ArticleCNN(3, rngs=rngs),
     "mlp": lambda rngs: mj.models.MLP(784, (32, 16), 3, batch_norm=True, rngs=rngs),
+    "gru": lambda rngs: mj.models.Recurrent(2, 6, 3, "gru", rngs=rngs),
+    "lstm": lambda rngs: mj.models.Recurrent(2, 6, 3, "lstm", rngs=rngs),
+    "resnet12": lambda rngs: mj.models.ResNet12(3, 1, (2, 3, 4, 5), 28, rngs=rngs),
 }
-SHAPES = dict.fromkeys(MODELS, (28, 28, 1)) | {"conv4, 84×84 in colour": (84, 84, 3)}
+SHAPES = dict.fromkeys(MODELS, (28, 28, 1)) | {
+    "conv4, 84×84 in colour": (84, 84, 3),
+    "gru": (7, 2),
+    "lstm": (7, 2),
+}
 # By hand: kernels, biases, and a scale and bias of each norm.
 SIZES = {
     "conv4": (9 * 64 + 3 * 9 * 64 * 64) + 4 * 3 * 64 + 64 * 3 + 3,
     "conv4, 84×84 in colour": (9 * 3 * 8 + 3 * 9 * 8 * 8) + 4 * 3 * 8 + 25 * 8 * 3 + 3,
     "article": (9 * 32 + 32) + (9 * 32 * 64 + 64) + (1600 * 128 + 128) + (128 * 3 + 3),
     "mlp": (784 * 32 + 3 * 32) + (32 * 16 + 3 * 16) + (16 * 3 + 3),
+    "gru": 3 * (2 * 6 + 6 * 6 + 6) + (6 * 3 + 3),
+    "lstm": 4 * (2 * 6 + 6 * 6 + 6) + (6 * 3 + 3),
+    "resnet12": sum(
+        9 * (n * m + 2 * m * m) + n * m + 4 * 3 * m for n, m in ((1, 2), (2, 3), (3, 4), (4, 5))
+    )
+    + (5 * 3 + 3),
 }
 
 
@@ -114,12 +127,43 @@ def test_models_as_pure_functions(name):
         (lambda r: mj.models.ArticleCNN(5, image_size=9, rngs=r), "`image_size` was 9"),
         (lambda r: mj.models.MLP(1, (40, 0), 1, rngs=r), r"`hidden\[1\]` was 0"),
         (lambda r: mj.models.Conv4(5, rngs=r)(jnp.zeros((1, 28, 28, 3))), r"`x` had images of"),
+        (lambda r: mj.models.Recurrent(2, 4, 3, "gur", rngs=r), "`cell` was 'gur'"),
+        (lambda r: mj.models.Recurrent(2, 4, 3, rngs=r)(jnp.zeros((1, 5))), "`x` had the shape"),
+        (lambda r: mj.models.ResNet12(5, 1, (8, 8, 8), rngs=r), "`filters` was"),
+        (lambda r: mj.models.ResNet12(5, image_size=12, rngs=r), "`image_size` was 12"),
         (lambda r: mj.models.MLP(4, (4,), 1, rngs=r)(jnp.zeros((2, 3))), "`x` had 3 features"),
     ],
 )
 def test_bad_sizes_are_named(make, message):
     with pytest.raises(InputError, match=message):
         make(nnx.Rngs(0))
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_recurrent_networks_by_their_equations(kind, x64):
+    params, apply = mj.from_flax(mj.models.Recurrent(2, 3, 4, kind, rngs=nnx.Rngs(0)))
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), params)
+    x = rng.normal(size=(2, 5, 2))
+    cell, head = params["cell"], params["head"]
+    h = c = np.zeros((2, 3))
+    for t in range(5):
+        i = x[:, t] @ cell["dense_i"]["kernel"] + cell["dense_i"].get("bias", 0)
+        r = h @ cell["dense_h"]["kernel"] + cell["dense_h"].get("bias", 0)
+        if kind == "gru":
+            (ir, iz, n), (hr, hz, hn) = np.split(i, 3, 1), np.split(r, 3, 1)
+            update = sigmoid(iz + hz)
+            h = (1 - update) * np.tanh(n + sigmoid(ir + hr) * hn) + update * h
+        else:
+            into, forget, cand, out = np.split(i + r, 4, 1)
+            c = sigmoid(forget) * c + sigmoid(into) * np.tanh(cand)
+            h = sigmoid(out) * np.tanh(c)
+    expected = h @ head["kernel"] + head["bias"]
+    np.testing.assert_allclose(apply(params, x), expected, rtol=1e-12)
 
 
 def test_linen_models_too():

@@ -53,6 +53,19 @@ def test_nothing_repeats_and_labels_are_consistent():
         assert classes.max() < 5  # the train split only
 
 
+def test_labels_by_class_are_the_same_in_every_episode():
+    data = tagged(rotate=True)
+    assert data.labels("train") == 20
+    source = data.tasks("train", ways=3, shots=2, queries=3, by_class=True)
+    keys = jax.random.split(jax.random.key(0), 300)
+    episodes = jax.jit(jax.vmap(source.sample, in_axes=(None, 0)))(source.store, keys)
+    corners = ((0, 0), (3, 0), (3, 3), (0, 3))  # where counter-clockwise turns bring the mark
+    for batch in jax.tree.map(np.asarray, episodes):
+        classes, _ = tags(batch)
+        marks = np.stack([batch.x[..., i, j, 0] for i, j in corners])
+        np.testing.assert_array_equal(batch.y, 4 * classes + marks.argmax(0))
+
+
 def test_classes_labels_and_images_are_uniform():
     episodes = draw(tagged(), n=4000)
     classes, images = tags(episodes.support)

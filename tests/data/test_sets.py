@@ -4,13 +4,15 @@ import shutil
 import unicodedata
 import zipfile
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 import maml_jax.data
-from maml_jax.data import glyphs, omniglot
+from maml_jax.data import glyphs, load, omniglot
 from maml_jax.data.archive import image_files
+from maml_jax.data.sequences import trace
 from maml_jax.errors import InputError
 
 
@@ -135,3 +137,32 @@ def test_damaged_zips_are_refused(tmp_path):
 def test_unknown_data_is_refused():
     with pytest.raises(InputError, match=r"`data` was 'omnigolt' \(did you mean 'omniglot'\?\)"):
         maml_jax.data.load("omnigolt")
+
+
+def test_sequences_are_told_apart_by_their_curves():
+    source = load("sequences").tasks("test", ways=5, shots=2, queries=3)
+    episode = jax.jit(source.sample)(source.store, jax.random.key(0))
+    assert episode.support.x.shape == (10, 24, 2)
+    assert episode.query.y.tolist() == [n for n in range(5) for _ in range(3)]
+    # The same class again traces the same curve: fewer than 1 in 100 of its points is further than
+    # five deviations of the noise from the curve, while another class's often are.
+    keys = jax.random.split(jax.random.key(1), 40)
+    own, other = (jax.vmap(lambda k, n=n: trace(n, k))(keys) for n in (1300, 1301))
+    points = own[:20].reshape(-1, 2)
+
+    def far(traces):
+        gaps = np.linalg.norm(traces[20:].reshape(-1, 1, 2) - points, axis=-1).min(1)
+        return float((gaps > 0.5).mean())
+
+    assert far(own) < 0.01
+    assert far(other) > 0.05
+
+
+def test_sequences_by_class_have_numbers_within_their_split():
+    source = load("sequences").tasks("val", ways=20, shots=1, queries=1, by_class=True)
+    episode = source.sample(source.store, jax.random.key(0))
+    assert len(set(episode.support.y.tolist())) == 20
+    assert 0 <= min(episode.support.y.tolist()) <= max(episode.support.y.tolist()) < 256
+    np.testing.assert_array_equal(episode.support.y, episode.query.y)
+    with pytest.raises(InputError, match="`ways` was 300; the val split has 256"):
+        load("sequences").tasks("val", ways=300, shots=1, queries=1)
