@@ -24,6 +24,8 @@ commands:
   train      meta-train a model:    maml-jax train --recipe quickstart --out runs/first
   evaluate   test it on new tasks:  maml-jax evaluate runs/first
   report     draw its pictures:     maml-jax report runs/first
+  export     weights for PyTorch:   maml-jax export runs/first first.safetensors
+  import     weights of PyTorch's:  maml-jax import first.pt --model conv4 --out runs/second
 
 `maml-jax COMMAND --help` shows the options of a command."""
 
@@ -92,11 +94,15 @@ def _new_run(arguments: list[str]) -> tuple["Config", Path]:
     name, algorithm = peek(arguments, "recipe"), peek(arguments, "algorithm")
     default = Train(recipe(name or "quickstart", algorithm or "maml"))
     options = parse(Train, arguments, "maml-jax train", about, default)
-    config = options.config
-    if config.data_dir is None and "MAML_JAX_DATA" in os.environ:
-        config = dataclasses.replace(config, data_dir=Path(os.environ["MAML_JAX_DATA"]))
+    config = _with_data_dir(options.config)
     run = options.out or Path("runs", f"{config.recipe}-{config.algorithm}-{config.seed}")
     return config.check(), run
+
+
+def _with_data_dir(config: "Config") -> "Config":
+    if config.data_dir is None and "MAML_JAX_DATA" in os.environ:
+        return dataclasses.replace(config, data_dir=Path(os.environ["MAML_JAX_DATA"]))
+    return config
 
 
 def _old_run(arguments: list[str]) -> tuple[Path, int | None]:
@@ -129,6 +135,39 @@ def report_command(arguments: list[str]) -> int:
     config, problem, state = runs.load(options.run)
     for picture in report.draw(options.run, config, problem, state.meta):
         print(picture)
+    return 0
+
+
+def export_command(arguments: list[str]) -> int:
+    from maml_jax.exchange.transfer import export_run
+    from maml_jax.options import Export
+
+    about = "Write the meta-learned weights of a run by PyTorch's names and in its layouts."
+    options = parse(Export, arguments, "maml-jax export", about)
+    names = export_run(options.run, options.file, options.data_dir)
+    _say(f"wrote {options.file}: {len(names)} arrays")
+    return 0
+
+
+def import_command(arguments: list[str]) -> int:
+    from tyro import MISSING
+
+    from maml_jax.exchange.transfer import import_run
+    from maml_jax.options import Import
+    from maml_jax.recipes import recipe
+
+    about = "Make a run of PyTorch's weights; what else it is comes from a recipe and options."
+    name, algorithm = peek(arguments, "recipe"), peek(arguments, "algorithm")
+    default = Import(MISSING, recipe(name or "quickstart", algorithm or "maml"), MISSING)
+    options = parse(Import, arguments, "maml-jax import", about, default)
+    config = _with_data_dir(options.config)
+    done = import_run(options.file, config, options.out, options.mapping)
+    for theirs, ours in done.names.items():
+        if theirs != ours:
+            _say(f"{theirs} is {ours}")
+    if done.left_out:
+        _say(f"left out: {', '.join(done.left_out)}")
+    _say(f"done; now: maml-jax evaluate {options.out}")
     return 0
 
 
@@ -174,6 +213,8 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train_command,
     "evaluate": evaluate_command,
     "report": report_command,
+    "export": export_command,
+    "import": import_command,
 }
 
 if __name__ == "__main__":

@@ -65,3 +65,28 @@ class Report:
 
     run: tyro.conf.Positional[Path]
     """The folder of the run."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Options of an export."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """The folder of the run."""
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    """The new file, .safetensors or .pt."""
+    data_dir: Path | None = None
+    """The folder of the data's files; the one of training where not given."""
+
+
+@dataclass(frozen=True)
+class Import:
+    """Options of an import: the fields of the run's config, and where it goes."""
+
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    """The file of weights, .safetensors or .pt (a state_dict)."""
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    out: Path
+    """The folder of the run, which must not exist."""
+    mapping: Path | None = None
+    """A JSON file, {"their name": "our path"}, where names and shapes do not tell."""

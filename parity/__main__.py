@@ -20,15 +20,17 @@ _DESCRIPTION = """\
 Compare the learners of maml_jax with plain PyTorch, in float64, from the same weights and the same
 episodes: the query loss, the weights after every inner step, and the meta-gradient.
 
-A cell is named algorithm/model/inner steps, and after one more slash the way the inner gradient is
-differentiated where there are several, like maml/conv4-stride/5/mixed. Its three figures are
-relative errors; parity/compare.py defines them.
+A cell is named algorithm/model/inner steps and, where they say something, the way that the inner
+gradient is differentiated, the inner optimiser, and a number of outer updates by Adam after which
+the meta-parameters are compared once more: maml/mlp/5/mixed/adam, reptile/mlp/1/100-updates. Its
+figures are relative errors; parity/compare.py defines them.
 """
 _EXIT_STATUS = """\
 exit status: 0 if every error is within the bound, 1 if one is not, 2 if the arguments are wrong
 
 examples:
-  python -m parity                       every cell, about two minutes on two cores
+  python -m parity --quick               every cell, within five minutes on two cores
+  python -m parity                       the same, compiled exactly as for training: longer
   python -m parity --only mlp            the cells whose names contain mlp
   python -m parity --only /5/ --json     those of five inner steps, for a program to read
 """
@@ -46,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     cells = [cell for cell in CELLS if options.only in cell.name]
     if not cells:
-        parts = (ALGORITHMS, MODELS, map(str, INNER_STEPS), _operators(CELLS))
+        parts = (ALGORITHMS, MODELS, map(str, INNER_STEPS), _rest(CELLS))
         print(
             f"parity: no cell's name contains {options.only!r}; the names are made of "
             f"{' / '.join(' | '.join(part) for part in parts)}",
@@ -96,8 +98,9 @@ def _seed(text: str) -> int:
     return int(text)
 
 
-def _operators(cells: "Iterable[Cell]") -> list[str]:
-    return list(dict.fromkeys(cell.differentiate for cell in cells if cell.differentiate))
+def _rest(cells: "Iterable[Cell]") -> list[str]:
+    """The parts of names after the inner steps."""
+    return list(dict.fromkeys(part for cell in cells for part in cell.name.split("/")[3:]))
 
 
 def _run(cells: "list[Cell]", options: argparse.Namespace) -> "list[Errors]":
@@ -125,12 +128,13 @@ def _versions() -> dict[str, str]:
 
 
 def _as_json(results: "list[Errors]") -> str:
-    from parity.compare import BOUND
+    from parity.compare import BOUND, OUTER_BOUND
 
     report = {
         "versions": _versions(),
         "dtype": "float64",
         "bound": BOUND,
+        "bound_after_updates": OUTER_BOUND,
         "passed": all(result.passed for result in results),
         "cells": [_cell_as_dict(result) for result in results],
     }
@@ -147,29 +151,33 @@ def _cell_as_dict(result: "Errors") -> dict[str, Any]:
         "model": result.cell.model,
         "inner_steps": result.cell.inner_steps,
         "differentiate": result.cell.differentiate,
+        "inner_optimizer": result.cell.optimizer,
+        "updates": result.cell.updates,
         "loss": number(result.loss),
         "weights": [number(error) for error in result.weights],
         "meta_gradient": number(result.meta_gradient),
+        "after_updates": number(result.outer) if result.cell.updates else None,
         "worst": result.worst,
         "passed": result.passed,
     }
 
 
 def _as_table(results: "list[Errors]", seconds: float) -> str:
-    from parity.compare import BOUND
+    from parity.compare import BOUND, OUTER_BOUND
 
-    rows: list[tuple[str, ...]] = [("cell", "loss", "weights", "meta-gradient", "", "largest at")]
+    titles = ("cell", "loss", "weights", "meta-gradient", "after updates", "", "largest at")
+    rows: list[tuple[str, ...]] = [titles]
     for result in results:
         errors = (result.loss, result.largest_weights, result.meta_gradient)
+        figures = [f"{error:.1e}" for error in errors]
+        figures.append(f"{result.outer:.1e}" if result.cell.updates else "")
         verdict = "ok" if result.passed else "FAIL"
-        rows.append(
-            (result.cell.name, *(f"{error:.1e}" for error in errors), verdict, result.worst)
-        )
+        rows.append((result.cell.name, *figures, verdict, result.worst))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
         name, *numbers, verdict, worst = (
-            cell.rjust(width) if 1 <= i <= 3 else cell.ljust(width)
+            cell.rjust(width) if 1 <= i <= 4 else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         lines.append("  ".join([name, *numbers, _coloured(verdict), worst]).rstrip())
@@ -177,7 +185,8 @@ def _as_table(results: "list[Errors]", seconds: float) -> str:
     passed = sum(result.passed for result in results)
     return "\n".join(
         [
-            f"Relative errors against PyTorch in float64, at most {BOUND:.0e} ({versions})",
+            f"Relative errors against PyTorch in float64, at most {BOUND:.0e}, "
+            f"after outer updates {OUTER_BOUND:.0e} ({versions})",
             "",
             *lines,
             "",

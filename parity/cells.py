@@ -1,15 +1,17 @@
 """What is compared: every algorithm on every model, at few and at several inner steps.
 
-A new algorithm is an entry of `ALGORITHMS` and a loop in `reference.py`; a new model is an entry of
+A new algorithm is an entry of `ALGORITHMS` and a file in `reference/`; a new model is an entry of
 `MODELS` and a function in `models.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import optax
 import torch.nn.functional as F  # noqa: N812
 from flax import nnx
 
@@ -18,10 +20,15 @@ from maml_jax.types import Apply, Params
 from parity import models, reference
 from parity.models import Forward
 from parity.reference import Reference
+from parity.reference.imaml import DAMPING, SOLVER_STEPS, STRENGTH
+from parity.reference.maml_plus_plus import MULTI_STEP_UNTIL, PROGRESS
 from parity.weights import Flattened
 
 TASKS = 3
 INNER_STEPS = (1, 5)
+UPDATES = 100
+SMALL = ("mlp", "mlp-sinusoid")
+"""The models on which every algorithm is compared at each number of inner steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +37,14 @@ class Algorithm:
 
     learner: Callable[..., mj.MetaLearner]
     reference: Reference
-    differentiate: tuple[str | None, ...]
+    differentiate: tuple[str | None, ...] = ("mixed", "reverse")
     """The inner-gradient operators to try, all of which must agree; None: it has but one."""
+    optimizers: bool = True
+    """Whether it takes any inner optimiser."""
+    regression: bool = True
+    """Whether it makes sense without classes."""
+    progress: float = 1.0
+    """The part of training at which it is compared."""
 
 
 class Loss(NamedTuple):
@@ -62,21 +75,36 @@ class Cell:
     model: str
     inner_steps: int
     differentiate: str | None = None
+    optimizer: str = "sgd"
+    updates: int = 0
+    """Outer updates by Adam to compare as well."""
 
     @property
     def name(self) -> str:
-        """Like `maml/conv4-stride/5/mixed`: algorithm, model, inner steps, operator."""
+        """Like `maml/conv4-stride/5/mixed/adam`: algorithm, model, inner steps, and what else."""
         parts = (self.algorithm, self.model, str(self.inner_steps), self.differentiate)
-        return "/".join(part for part in parts if part is not None)
+        optimizer = None if self.optimizer == "sgd" else self.optimizer
+        updates = f"{self.updates}-updates" if self.updates else None
+        return "/".join(part for part in (*parts, optimizer, updates) if part is not None)
+
+    @property
+    def inner_lr(self) -> float:
+        """The inner rate: the model's, smaller for Adam, whose steps do not follow the gradient."""
+        return 0.01 if self.optimizer == "adam" else MODELS[self.model].inner_lr
 
     def learner(self, apply: Apply) -> mj.MetaLearner:
         """The learner of `maml_jax` that is under test."""
         model = MODELS[self.model]
-        options: dict[str, Any] = {"loss": model.loss.jax}
+        options: dict[str, Any] = {"loss": model.loss.jax, "inner_steps": self.inner_steps}
         if self.differentiate is not None:
             options["differentiate"] = self.differentiate
-        make = ALGORITHMS[self.algorithm].learner
-        return make(apply, inner_lr=model.inner_lr, inner_steps=self.inner_steps, **options)
+        if self.optimizer == "momentum":
+            options["inner_optimizer"] = optax.sgd(self.inner_lr, momentum=0.9)
+        elif self.optimizer == "adam":
+            options["inner_optimizer"] = optax.adam(self.inner_lr, eps_root=1e-6)
+        else:
+            options["inner_lr"] = self.inner_lr
+        return ALGORITHMS[self.algorithm].learner(apply, **options)
 
 
 class Problem(NamedTuple):
@@ -147,6 +175,21 @@ def images(
     return _stack([task() for _ in range(TASKS)])
 
 
+def sequences(generator: np.random.Generator, *, ways: int, shots: int, queries: int) -> mj.Episode:
+    """Classification episodes of noisy curves in the plane, seven points each."""
+
+    def task():
+        curves = generator.normal(size=(ways, 7, 2))
+        sets = []
+        for per_class in (shots, queries):
+            labels = generator.permutation(np.repeat(np.arange(ways), per_class))
+            noise = 0.2 * generator.normal(size=(len(labels), 7, 2))
+            sets.append(_batch(curves[labels] + noise, labels))
+        return mj.Episode(*sets)
+
+    return _stack([task() for _ in range(TASKS)])
+
+
 def sinusoids(generator: np.random.Generator, *, shots: int, queries: int) -> mj.Episode:
     """Regression episodes, `A sin(x − φ)` on [−5, 5] with A in [0.1, 5] and φ in [0, π]."""
 
@@ -172,10 +215,52 @@ _cross_entropy = Loss(mj.losses.softmax_cross_entropy, F.cross_entropy)
 _squared_error = Loss(mj.losses.mean_squared_error, F.mse_loss)
 
 ALGORITHMS = {
-    "maml": Algorithm(
-        learner=mj.maml, reference=reference.maml, differentiate=("mixed", "reverse")
-    ),
+    "maml": Algorithm(learner=mj.maml, reference=reference.maml),
     "fomaml": Algorithm(learner=mj.fomaml, reference=reference.fomaml, differentiate=(None,)),
+    "reptile": Algorithm(learner=mj.reptile, reference=reference.reptile, differentiate=(None,)),
+    "imaml": Algorithm(
+        learner=partial(
+            mj.imaml, regularization=STRENGTH, damping=DAMPING, solver_steps=SOLVER_STEPS
+        ),
+        reference=reference.imaml,
+        differentiate=(None,),
+    ),
+    "meta-sgd": Algorithm(learner=mj.meta_sgd, reference=reference.meta_sgd, optimizers=False),
+    "meta-sgd-first-order": Algorithm(
+        learner=partial(mj.meta_sgd, differentiate="first_order"),
+        reference=reference.first_order_meta_sgd,
+        differentiate=(None,),
+        optimizers=False,
+    ),
+    "anil": Algorithm(learner=mj.anil, reference=reference.anil),
+    "boil": Algorithm(learner=mj.boil, reference=reference.boil),
+    "proto-maml": Algorithm(
+        learner=mj.proto_maml, reference=reference.proto_maml, regression=False
+    ),
+    "proto-maml-first-order": Algorithm(
+        learner=partial(mj.proto_maml, differentiate="first_order"),
+        reference=reference.first_order_proto_maml,
+        differentiate=(None,),
+        regression=False,
+    ),
+    "protonet": Algorithm(
+        learner=mj.protonet,
+        reference=reference.protonet,
+        differentiate=(None,),
+        optimizers=False,
+        regression=False,
+    ),
+    "maml-plus-plus": Algorithm(
+        learner=partial(mj.maml_plus_plus, multi_step_until=MULTI_STEP_UNTIL),
+        reference=reference.maml_plus_plus,
+        optimizers=False,
+        progress=PROGRESS,
+    ),
+    "cavia": Algorithm(learner=partial(mj.cavia, context_size=7), reference=reference.cavia),
+    "meta-curvature": Algorithm(learner=mj.meta_curvature, reference=reference.meta_curvature),
+    "pretrained": Algorithm(
+        learner=mj.pretrained, reference=reference.pretrained, differentiate=(None,)
+    ),
 }
 
 # Sizes are small but none is trivial: some image to be pooled has an odd side, and every flattened
@@ -229,12 +314,47 @@ MODELS = {
         loss=_squared_error,
         inner_lr=0.001,
     ),
+    "gru-sequences": Model(
+        flax=lambda rngs: mj.models.Recurrent(2, 8, 3, "gru", rngs=rngs),
+        torch=models.gru,
+        episodes=lambda rng: sequences(rng, ways=3, shots=2, queries=2),
+        loss=_cross_entropy,
+        inner_lr=0.5,
+    ),
+    "lstm-sequences": Model(
+        flax=lambda rngs: mj.models.Recurrent(2, 8, 3, "lstm", rngs=rngs),
+        torch=models.lstm,
+        episodes=lambda rng: sequences(rng, ways=3, shots=2, queries=2),
+        loss=_cross_entropy,
+        inner_lr=0.5,
+    ),
+    "resnet12": Model(
+        flax=lambda rngs: mj.models.ResNet12(3, 1, (3, 4, 5, 6), 20, rngs=rngs),
+        torch=models.resnet12,
+        episodes=lambda rng: images(rng, ways=3, shots=2, queries=2, size=20),
+        loss=_cross_entropy,
+        inner_lr=0.1,
+    ),
 }
 
-CELLS = tuple(
-    Cell(name, model, steps, differentiate)
-    for name, algorithm in ALGORITHMS.items()
-    for model in MODELS
-    for steps in INNER_STEPS
-    for differentiate in algorithm.differentiate
-)
+
+def _cells() -> Iterator[Cell]:
+    """MAML and FOMAML everywhere; the others with the operators and steps that may differ."""
+    for name, algorithm in ALGORITHMS.items():
+        plain = name in ("maml", "fomaml")
+        for model, facts in MODELS.items():
+            if facts.loss is _squared_error and not algorithm.regression:
+                continue
+            for steps in INNER_STEPS if plain or model in SMALL else INNER_STEPS[-1:]:
+                operators = algorithm.differentiate if plain else algorithm.differentiate[:1]
+                for operator in operators if steps > 1 or plain else operators[:1]:
+                    yield Cell(name, model, steps, operator)
+        small = "mlp-sinusoid" if algorithm.regression else "mlp"
+        operator = algorithm.differentiate[0]
+        if algorithm.optimizers:
+            for optimizer in ("momentum", "adam"):
+                yield Cell(name, small, 5, operator, optimizer)
+        yield Cell(name, small, 1, operator, updates=UPDATES)
+
+
+CELLS = tuple(_cells())

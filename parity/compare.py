@@ -19,16 +19,22 @@ from typing import Any, TypeAlias
 
 import jax
 import numpy as np
+import optax
 import torch
 
 import maml_jax as mj
 from maml_jax.types import Apply, Meta
-from parity import weights
 from parity.cells import ALGORITHMS, MODELS, Cell, build
-from parity.reference import Reference, Task
+from parity.groups import groups_to_torch, is_grouped, merged
+from parity.models import Weights
+from parity.reference import Groups, Reference, Task
+from parity.weights import to_torch
 
 BOUND = 1e-10
+OUTER_BOUND = 1e-8
+"""Of the meta-parameters after all outer updates."""
 FLOOR = 1e-2
+OUTER_LR = 1e-3
 
 # Without optimisation XLA may round the same value differently in two places. Derivatives that look
 # a maximum up by equality (those of `jnp.max`) then miss it, and raise a false alarm.
@@ -38,6 +44,8 @@ _QUICK: dict[str, str | bool] = {
 }
 
 Learner: TypeAlias = Callable[[Apply], mj.MetaLearner]
+Arrays: TypeAlias = dict[str, np.ndarray]
+"""Arrays in PyTorch's layout, by PyTorch's names."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,9 @@ class Errors:
     """Of the weights after 0, 1, …, `inner_steps` inner steps."""
     meta_gradient: float
     worst: str
-    """Where the largest of them is, like `meta-gradient head/kernel`."""
+    """Where the largest of them is, like `meta-gradient head.weight`."""
+    outer: float = 0.0
+    """Of the meta-parameters after the cell's outer updates; 0 where it has none."""
 
     @property
     def largest_weights(self) -> float:
@@ -60,20 +70,21 @@ class Errors:
 
     @property
     def passed(self) -> bool:
-        """Whether all are within `BOUND`; NaN is not."""
-        return all(
-            error <= BOUND for error in (self.loss, self.largest_weights, self.meta_gradient)
-        )
+        """Whether all are within their bounds; NaN is not."""
+        errors = (self.loss, self.largest_weights, self.meta_gradient)
+        return all(error <= BOUND for error in errors) and self.outer <= OUTER_BOUND
 
 
 @dataclass(frozen=True)
 class Side:
-    """What one side computed: NumPy arrays in Flax's layout, by their paths."""
+    """What one side computed."""
 
     loss: np.ndarray
-    trajectories: list[list[dict[str, np.ndarray]]]
+    trajectories: list[list[Arrays]]
     """`[task][step]`"""
-    meta_gradient: dict[str, np.ndarray]
+    meta_gradient: Arrays
+    outer: Arrays
+    """The meta-parameters after the outer updates; none where there are none."""
 
 
 def compare(
@@ -95,40 +106,78 @@ def compare(
         exactly as training does.
     """
     problem = build(cell, seed)
-    ours = jax_side(
-        (learner or cell.learner)(problem.apply),
-        problem.params,
-        problem.episodes,
-        quick=quick,
-    )
-    theirs = torch_side(
-        cell, reference or ALGORITHMS[cell.algorithm].reference, problem.params, problem.episodes
-    )
+    tested = (learner or cell.learner)(problem.apply)
+    meta = starting_point(tested, problem.params, seed)
+    ours = jax_side(cell, tested, meta, problem.episodes, quick=quick)
+    held_to = reference or ALGORITHMS[cell.algorithm].reference
+    theirs = torch_side(cell, held_to, meta, problem.episodes)
     return measure(cell, ours, theirs)
 
 
+def starting_point(learner: mj.MetaLearner, params: Any, seed: int) -> Meta:
+    """The learner's meta-parameters for these weights, as float64 NumPy arrays.
+
+    What is learned besides the weights starts all alike (one rate, identity matrices), where a
+    mix-up of two would not show: some noise is added.
+    """
+    with jax.enable_x64(True):
+        meta = jax.tree.map(np.asarray, learner.init(params))
+    if not is_grouped(meta):
+        return meta
+    generator = np.random.default_rng(seed)
+
+    def noisy(leaf):
+        size = 0.1 * np.abs(leaf).mean() / (leaf.shape[-1] if leaf.ndim == 2 else 1) ** 0.5
+        return leaf + size * generator.normal(size=leaf.shape)
+
+    return {
+        group: learned if group == "params" else jax.tree.map(noisy, learned)
+        for group, learned in meta.items()
+    }
+
+
 def jax_side(
-    learner: mj.MetaLearner, params: Any, episodes: mj.Episode, *, quick: bool = False
+    cell: Cell, learner: mj.MetaLearner, meta: Meta, episodes: mj.Episode, *, quick: bool = False
 ) -> Side:
     """The learner's numbers, through `over_tasks` as a training run has them."""
+    step = mj.over_tasks(learner)
+    progress = ALGORITHMS[cell.algorithm].progress
 
     def everything(meta: Meta, episodes: mj.Episode) -> Any:
-        (loss, _), gradient = mj.over_tasks(learner)(meta, episodes)
+        (loss, _), gradient = step(meta, episodes, progress)
         trajectories = jax.lax.map(lambda s: learner.trajectory(meta, s), episodes.support)
-        return loss, trajectories, gradient
+        return loss, trajectories, gradient, _outer(step, cell, meta, episodes)
 
     with jax.enable_x64(True):
-        meta = learner.init(params)
         compiled = _compile(jax.jit(everything).lower(meta, episodes), quick)
         results = compiled(meta, episodes)
-        loss, trajectories, gradient = jax.tree.map(np.asarray, results)
-    stacked = weights.flatten(trajectories)
-    tasks, steps = next(iter(stacked.values())).shape[:2]
-    unstacked = [
-        [{path: leaf[task, step] for path, leaf in stacked.items()} for step in range(steps)]
-        for task in range(tasks)
-    ]
-    return Side(loss, unstacked, weights.flatten(gradient))
+        loss, stacked, gradient, outer = jax.tree.map(np.asarray, results)
+    tasks, steps = jax.tree.leaves(stacked)[0].shape[:2]
+    flattened = MODELS[cell.model].flattened
+
+    def of_torch(task, step):
+        params = jax.tree.map(lambda leaf: leaf[task, step], stacked)
+        return _arrays(to_torch(params, flattened))
+
+    return Side(
+        loss,
+        [[of_torch(task, step) for step in range(steps)] for task in range(tasks)],
+        _arrays(merged(groups_to_torch(gradient, flattened))),
+        _arrays(merged(groups_to_torch(outer, flattened))) if cell.updates else {},
+    )
+
+
+def _outer(step: Any, cell: Cell, meta: Meta, episodes: mj.Episode) -> Meta:
+    """The meta-parameters after the cell's updates, all on the same episodes."""
+    adam = optax.adam(OUTER_LR)
+    progress = ALGORITHMS[cell.algorithm].progress
+
+    def update(_, carry):
+        meta, state = carry
+        moves, state = adam.update(step(meta, episodes, progress)[1], state, meta)
+        return optax.apply_updates(meta, moves), state
+
+    return jax.lax.fori_loop(0, cell.updates, update, (meta, adam.init(meta)))[0]
 
 
 def _compile(lowered: jax.stages.Lowered, quick: bool) -> jax.stages.Compiled:
@@ -142,30 +191,46 @@ def _compile(lowered: jax.stages.Lowered, quick: bool) -> jax.stages.Compiled:
     return lowered.compile()
 
 
-def torch_side(cell: Cell, reference: Reference, params: Any, episodes: mj.Episode) -> Side:
-    """The reference's numbers, brought into Flax's layout."""
+def torch_side(cell: Cell, reference: Reference, meta: Meta, episodes: mj.Episode) -> Side:
+    """The reference's numbers."""
     model = MODELS[cell.model]
     tasks = [
         Task(_inputs(sx), torch.from_numpy(sy), _inputs(qx), torch.from_numpy(qy))
         for sx, sy, qx, qy in zip(*episodes.support, *episodes.query, strict=True)
     ]
-    result = reference(
-        model.torch,
-        model.loss.torch,
-        weights.to_torch(params, model.flattened),
-        tasks,
-        inner_lr=model.inner_lr,
-        inner_steps=cell.inner_steps,
-    )
 
-    def flax_layout(tensors):
-        return weights.flatten(weights.to_flax(tensors, model.flattened))
+    def run(groups: Groups) -> Any:
+        options: dict[str, Any] = {"inner_lr": cell.inner_lr, "inner_steps": cell.inner_steps}
+        if cell.optimizer != "sgd":
+            options["optimizer"] = cell.optimizer
+        return reference(model.torch, model.loss.torch, groups, tasks, **options)
 
+    groups = groups_to_torch(meta, model.flattened)
+    result = run(groups)
     return Side(
         torch.stack(result.losses).mean().numpy(),
-        [[flax_layout(step) for step in trajectory] for trajectory in result.trajectories],
-        flax_layout(result.meta_gradient),
+        [[_arrays(step) for step in trajectory] for trajectory in result.trajectories],
+        _arrays(merged(result.meta_gradient)),
+        _torch_outer(run, cell, groups) if cell.updates else {},
     )
+
+
+def _torch_outer(run: Callable[[Groups], Any], cell: Cell, groups: Groups) -> Arrays:
+    learned = {
+        group: {name: tensor.clone() for name, tensor in tensors.items()}
+        for group, tensors in groups.items()
+    }
+    flat = merged(learned)
+    adam = torch.optim.Adam(list(flat.values()), lr=OUTER_LR)
+    for _ in range(cell.updates):
+        for name, slope in merged(run(learned).meta_gradient).items():
+            flat[name].grad = slope
+        adam.step()
+    return _arrays(flat)
+
+
+def _arrays(weights: Weights) -> Arrays:
+    return {name: tensor.detach().numpy() for name, tensor in weights.items()}
 
 
 def measure(cell: Cell, ours: Side, theirs: Side) -> Errors:
@@ -183,12 +248,14 @@ def measure(cell: Cell, ours: Side, theirs: Side) -> Errors:
             found[name] = max(found.get(name, error), error, key=_nan_is_largest)
     found["meta-gradient"] = relative_error(ours.meta_gradient, theirs.meta_gradient)
     worst, (array, _) = max(found.items(), key=lambda item: _nan_is_largest(item[1]))
+    outer = relative_error(ours.outer, theirs.outer)[1] if theirs.outer else 0.0
     return Errors(
         cell,
         found["loss"][1],
         tuple(error for name, (_, error) in found.items() if name.startswith("weights")),
         found["meta-gradient"][1],
         f"{worst} {array}".strip(),
+        outer,
     )
 
 

@@ -8,6 +8,7 @@ dense weights `[out, in]`, as PyTorch has them everywhere.
 from collections.abc import Callable
 from typing import TypeAlias
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
@@ -56,6 +57,42 @@ def mlp_batch_norm(weights: Weights, x: Tensor) -> Tensor:
         x = _dense(weights, f"layers.{i}", x)
         x = F.relu(_batch_norm(weights, f"norms.{i}", x))
     return _dense(weights, "head", x)
+
+
+def gru(weights: Weights, x: Tensor) -> Tensor:
+    """A GRU over `[examples, times, values]` from zero, and a head on its last state."""
+    h = torch.zeros(len(x), weights["cell.dense_h.weight"].shape[1], dtype=x.dtype)
+    for now in x.unbind(1):
+        of_x = _dense(weights, "cell.dense_i", now)
+        of_h = h @ weights["cell.dense_h.weight"].T
+        (x_reset, x_update, x_new), (h_reset, h_update, h_new) = of_x.chunk(3, 1), of_h.chunk(3, 1)
+        update = torch.sigmoid(x_update + h_update)
+        h = (1 - update) * torch.tanh(x_new + torch.sigmoid(x_reset + h_reset) * h_new) + update * h
+    return _dense(weights, "head", h)
+
+
+def lstm(weights: Weights, x: Tensor) -> Tensor:
+    """An LSTM over `[examples, times, values]` from zero, and a head on its last hidden state."""
+    h = c = torch.zeros(len(x), weights["cell.dense_h.weight"].shape[1], dtype=x.dtype)
+    for now in x.unbind(1):
+        gates = now @ weights["cell.dense_i.weight"].T + _dense(weights, "cell.dense_h", h)
+        into, forget, candidate, out = gates.chunk(4, 1)
+        c = torch.sigmoid(forget) * c + torch.sigmoid(into) * torch.tanh(candidate)
+        h = torch.sigmoid(out) * torch.tanh(c)
+    return _dense(weights, "head", h)
+
+
+def resnet12(weights: Weights, x: Tensor) -> Tensor:
+    """Four blocks of three convolutions beside a shortcut, 2×2 maxima; a head on the mean."""
+    for block in (f"blocks.{i}" for i in range(4)):
+        shortcut = _conv(weights, f"{block}.shortcut", x, stride=1, padding=0)
+        shortcut = _batch_norm(weights, f"{block}.shortcut_norm", shortcut)
+        for i in range(3):
+            x = _conv(weights, f"{block}.convs.{i}", x, stride=1, padding=1)
+            x = _batch_norm(weights, f"{block}.norms.{i}", x)
+            x = F.leaky_relu(x + shortcut if i == 2 else x, 0.1)
+        x = F.max_pool2d(x, 2)
+    return _dense(weights, "head", x.mean((2, 3)))
 
 
 def _count(weights: Weights, prefix: str) -> int:

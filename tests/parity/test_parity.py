@@ -7,9 +7,10 @@ import pytest
 import torch
 
 import maml_jax as mj
+import maml_jax.algorithms
 import parity.compare
 from parity import reference
-from parity.cells import CELLS, MODELS, TASKS, Cell
+from parity.cells import ALGORITHMS, CELLS, MODELS, TASKS, Cell
 from parity.compare import BOUND, compare
 
 FAST = {
@@ -19,7 +20,23 @@ FAST = {
     "maml/mlp/5/mixed",
     "maml/mlp-batch-norm/5/reverse",
     "maml/mlp-sinusoid/5/mixed",
-    "fomaml/mlp-sinusoid/1",
+    "maml/mlp-sinusoid/5/mixed/adam",
+    "maml/lstm-sequences/5/mixed",
+    "fomaml/mlp-sinusoid/5/momentum",
+    "reptile/mlp/5",
+    "imaml/mlp/5",
+    "meta-sgd/mlp-batch-norm/5/mixed",
+    "meta-sgd-first-order/mlp/5",
+    "anil/mlp/5/mixed",
+    "boil/mlp/5/mixed",
+    "proto-maml/mlp/5/mixed",
+    "proto-maml-first-order/mlp/5",
+    "protonet/gru-sequences/5",
+    "maml-plus-plus/mlp-batch-norm/5/mixed",
+    "maml-plus-plus/mlp-sinusoid/1/mixed/100-updates",
+    "cavia/mlp/5/mixed",
+    "meta-curvature/mlp/5/mixed",
+    "pretrained/mlp-sinusoid/5",
 }
 
 
@@ -27,13 +44,23 @@ FAST = {
 def test_cell_is_within_the_bound(cell):
     errors = compare(cell, quick=True)
     assert errors.passed, errors
-    assert len(errors.weights) == cell.inner_steps + 1
+    assert len(errors.weights) == (1 if cell.algorithm == "protonet" else cell.inner_steps + 1)
 
 
 def test_matrix_is_complete():
     names = {cell.name for cell in CELLS}
-    assert len(names) == len(CELLS) == 6 * 2 * 3
+    assert len(names) == len(CELLS)
     assert names >= FAST
+    for name, algorithm in ALGORITHMS.items():
+        mine = [cell for cell in CELLS if cell.algorithm == name]
+        sensible = {m for m in MODELS if algorithm.regression or m != "mlp-sinusoid"}
+        assert {cell.model for cell in mine} == sensible
+        assert {cell.inner_steps for cell in mine} == {1, 5}
+        assert any(cell.updates == 100 for cell in mine)
+        kinds = {"sgd", "momentum", "adam"} if algorithm.optimizers else {"sgd"}
+        assert {cell.optimizer for cell in mine} == kinds
+    missing = set(mj.algorithms.__all__) - {name.replace("-", "_") for name in ALGORITHMS}
+    assert missing == {"scratch"}  # whose meta-gradient is zero
 
 
 def test_another_seed_is_another_problem_within_the_bound():
@@ -75,14 +102,16 @@ def torch_inner_sum(*problem, inner_lr, **options):
 def torch_task_sum(*problem, **options):
     result = reference.maml(*problem, **options)
     return result._replace(
-        meta_gradient={name: TASKS * mean for name, mean in result.meta_gradient.items()}
+        meta_gradient={"params": {n: TASKS * g for n, g in result.meta_gradient["params"].items()}}
     )
 
 
 def torch_nan(*problem, **options):
     result = reference.maml(*problem, **options)
     return result._replace(
-        meta_gradient={name: mean * torch.nan for name, mean in result.meta_gradient.items()}
+        meta_gradient={
+            "params": {n: g * torch.nan for n, g in result.meta_gradient["params"].items()}
+        }
     )
 
 
@@ -140,3 +169,42 @@ def test_breaking_either_side_fails(side, wrong):
 
 def test_unbroken_cell_passes():
     assert compare(BROKEN, quick=True).passed
+
+
+def torch_rates_never_move(*problem, **options):
+    """Meta-SGD as it has been seen to go wrong: a copy of the rates is what steps are made with."""
+    result = reference.meta_sgd(*problem, **options)
+    rates = {name: 0 * slope for name, slope in result.meta_gradient["rates"].items()}
+    return result._replace(meta_gradient={**result.meta_gradient, "rates": rates})
+
+
+def torch_prototypes_detached(forward, loss, meta, tasks, **options):
+    def constant(weights, x):
+        features = forward(weights, x)
+        return features.detach() if not weights["head.bias"].any() else features
+
+    return reference.proto_maml(constant, loss, meta, tasks, **options)
+
+
+@pytest.mark.parametrize(
+    ("cell", "wrong"),
+    [
+        (Cell("meta-sgd", "mlp", 1, "mixed"), torch_rates_never_move),
+        (Cell("proto-maml", "mlp", 1, "mixed"), torch_prototypes_detached),
+        (Cell("anil", "mlp", 1, "mixed"), reference.maml),
+        (Cell("boil", "mlp", 1, "mixed"), reference.anil),
+        (Cell("imaml", "mlp", 5), reference.fomaml),
+        (Cell("reptile", "mlp", 5), reference.fomaml),
+    ],
+    ids=lambda value: getattr(value, "__name__", getattr(value, "name", "")),
+)
+def test_another_algorithm_is_told(cell, wrong):
+    errors = compare(cell, reference=wrong, quick=True)
+    assert not errors.passed
+    assert errors.meta_gradient > 1e-4
+
+
+def test_outer_updates_have_a_bound_of_their_own():
+    cell = Cell("fomaml", "mlp-sinusoid", 1, updates=3)
+    assert 0 < compare(cell, quick=True).outer < 1e-12
+    assert compare(cell, reference=reference.maml, quick=True).outer > 1e-6

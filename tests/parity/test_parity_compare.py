@@ -52,7 +52,7 @@ def test_what_cannot_be_compared_is_refused(ours, message):
 
 def side(*steps, loss=1.0):
     weights = [{"w": np.array([step])} for step in steps]
-    return Side(np.array(loss), [weights, weights], {"w": np.ones(1)})
+    return Side(np.array(loss), [weights, weights], {"w": np.ones(1)}, {})
 
 
 def test_each_step_has_its_error():

@@ -1,0 +1,284 @@
+"""Each known mistake, planted in plain PyTorch, is named; a right gradient never is."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from flax import nnx
+
+import maml_jax as mj
+import parity
+from maml_jax.errors import InputError
+from parity import reference
+from parity.catalogue import Catalogue
+from parity.cells import MODELS, Cell, build
+from parity.models import conv4_stride, mlp, mlp_batch_norm
+from parity.reference import Task
+from parity.reference.common import gradient, leaves
+from parity.weights import to_flax, to_torch
+
+NETWORKS = {"mlp-batch-norm": mlp_batch_norm, "conv4-stride": conv4_stride}
+STEPS = 2
+
+
+@functools.cache
+def problem(name, seed=0):
+    model = MODELS[name]
+    start = build(Cell("maml", name, STEPS), seed)
+    return parity.Problem(
+        apply=start.apply,
+        params=start.params,
+        episodes=start.episodes,
+        inner_lr=model.inner_lr,
+        inner_steps=STEPS,
+        loss=model.loss.jax,
+        eval_apply=parity.in_eval_mode(model.flax(nnx.Rngs(0))) if name in NETWORKS else None,
+    )
+
+
+@functools.cache
+def catalogue(name):
+    return Catalogue(problem(name))
+
+
+def tasks_of(name):
+    episodes = problem(name).episodes
+    tasks = []
+    for sx, sy, qx, qy in zip(*episodes.support, *episodes.query, strict=True):
+        images = [x.transpose(0, 3, 1, 2).copy() if x.ndim == 4 else x for x in (sx, qx)]
+        sx, qx, sy, qy = map(torch.from_numpy, (*images, sy, qy))
+        tasks.append(Task(sx, sy, qx, qy))
+    return tasks
+
+
+def maml(
+    name,
+    *,
+    steps=STEPS,
+    graph=True,
+    swap=False,
+    inner=F.cross_entropy,
+    outer=F.cross_entropy,
+    head=False,
+    twice=False,
+    together=False,
+    evaluation=False,
+    decay=0.0,
+    clip=None,
+    sum_tasks=False,
+    in_place=False,
+    left=False,
+    sign=1,
+):
+    """MAML in PyTorch, written once more with its mistakes to choose from."""
+    forward, alpha = NETWORKS.get(name, mlp), problem(name).inner_lr
+    flattened = MODELS[name].flattened
+    theta = leaves(to_torch(problem(name).params, flattened))
+    batch_norm = F.batch_norm
+
+    def outputs(weights, x):
+        if evaluation:
+            F.batch_norm = lambda x, mean, var, scale, bias, training, eps: batch_norm(
+                x, torch.zeros_like(scale), torch.ones_like(scale), scale, bias, False, eps=eps
+            )
+        out = forward(weights, x)
+        F.batch_norm = batch_norm
+        return out.softmax(1) if twice else out
+
+    total = {key: torch.zeros_like(w) for key, w in theta.items()}
+    origin = theta
+    for task in tasks_of(name):
+        sx, sy, qx, qy = task
+        if swap:
+            sx, sy, qx, qy = qx, qy, sx, sy
+        fast = origin
+        inner_sum = {key: torch.zeros_like(w) for key, w in theta.items()}
+        for _ in range(steps):
+            slope = gradient(inner(outputs(fast, sx), sy), fast, create_graph=graph)
+            if not graph:
+                slope = {key: g.detach() for key, g in slope.items()}
+            inner_sum = {key: inner_sum[key] + g.detach() for key, g in slope.items()}
+            slope = {key: g + decay * fast[key] for key, g in slope.items()}
+            if clip:
+                norm = torch.sqrt(sum((g**2).sum() for g in slope.values()))
+                slope = {key: g * (clip / norm).clamp(max=1.0) for key, g in slope.items()}
+            fast = {
+                key: w - alpha * slope[key] if not head or key.startswith("head.") else w
+                for key, w in fast.items()
+            }
+        if together:
+            value = outer(outputs(fast, torch.cat([sx, qx]))[len(sx) :], qy)
+        else:
+            value = outer(outputs(fast, qx), qy)
+        found = gradient(value, origin)
+        if left:
+            found = {key: g + inner_sum[key] for key, g in found.items()}
+        total = {key: total[key] + g for key, g in found.items()}
+        if in_place:
+            origin = leaves(fast)
+    count = 1 if sum_tasks else len(tasks_of(name))
+    return to_flax({key: sign * g / count for key, g in total.items()}, flattened)
+
+
+summed = functools.partial(F.cross_entropy, reduction="sum")
+
+
+def divided_twice(outputs, y):
+    return F.cross_entropy(outputs, y) / len(y)
+
+
+PLANTED = {
+    "inner graph not created": {"graph": False},
+    "support and query set swapped": {"swap": True},
+    "one inner step too many": {"steps": STEPS + 1},
+    "one inner step too few": {"steps": STEPS - 1},
+    "inner loss summed": {"inner": summed},
+    "query loss summed": {"outer": summed},
+    "both losses summed": {"inner": summed, "outer": summed},
+    "inner loss divided twice": {"inner": divided_twice},
+    "query loss divided twice": {"outer": divided_twice},
+    "gradients summed, not averaged, over tasks": {"sum_tasks": True},
+    "wrong sign": {"sign": -1},
+    "only the head adapted": {"head": True},
+    "softmax applied twice": {"twice": True},
+    "query normalised together": {"together": True},
+    "batch norm in evaluation mode": {"evaluation": True},
+    "weight decay 0.001": {"decay": 1e-3},
+    "clipped to the norm 0.5": {"clip": 0.5},
+    "not restored between tasks": {"graph": False, "in_place": True},
+    "inner gradients left": {"graph": False, "left": True},
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("mistake", PLANTED)
+def test_a_planted_mistake_is_named(name, mistake):
+    found = parity.diagnose(
+        maml(name, **PLANTED[mistake]), problem(name), catalogue=catalogue(name)
+    )
+    assert not found.correct
+    assert any(len(names) == 1 and mistake in names[0] for names in named(found)), str(found)
+
+
+def named(found):
+    return [found.mistakes, *found.alternatives]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_right_gradient_is_called_right(name):
+    found = parity.diagnose(maml(name), problem(name), catalogue=catalogue(name))
+    assert found.correct
+    assert found.mistakes == ()
+    assert str(found).startswith("correct")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("inner graph not created", "gradients summed, not averaged, over tasks"),
+        ("softmax applied twice", "one inner step too few"),
+        ("inner loss summed", "wrong sign"),
+        ("weight decay 0.001", "query normalised together"),
+        ("support and query set swapped", "only the head adapted"),
+    ],
+)
+def test_two_mistakes_are_both_named(first, second):
+    name = "mlp-batch-norm"
+    theirs = maml(name, **PLANTED[first], **PLANTED[second])
+    found = parity.diagnose(theirs, problem(name), catalogue=catalogue(name))
+    assert any(
+        len(names) == 2 and all(any(m in n for n in names) for m in (first, second))
+        for names in named(found)
+    ), str(found)
+
+
+def test_a_millionth_in_one_layer_is_caught_and_located():
+    theirs = maml("mlp-batch-norm")
+    theirs["layers"]["1"]["kernel"] = theirs["layers"]["1"]["kernel"] * (1 + 1e-6)
+    found = parity.diagnose(
+        theirs, problem("mlp-batch-norm"), catalogue=catalogue("mlp-batch-norm")
+    )
+    assert not found.correct
+    assert list(found.layers) == ["layers/1/kernel"]
+    assert found.layers["layers/1/kernel"] == pytest.approx(1e-6, rel=1e-3)
+    assert found.mistakes == ()
+    assert "unknown" in str(found)
+
+
+def test_none_treated_as_zero():
+    theirs = maml("mlp-batch-norm")
+    theirs["norms"]["0"]["scale"] = 0 * theirs["norms"]["0"]["scale"]
+    found = parity.diagnose(
+        theirs, problem("mlp-batch-norm"), catalogue=catalogue("mlp-batch-norm")
+    )
+    assert found.mistakes == ("None treated as zero in norms/0/scale",)
+    nothing = jax.tree.map(np.zeros_like, theirs)
+    found = parity.diagnose(
+        nothing, problem("mlp-batch-norm"), catalogue=catalogue("mlp-batch-norm")
+    )
+    assert found.mistakes == ("no weight reached: every gradient was None, treated as zero",)
+
+
+def test_noise_is_unknown():
+    rng = np.random.default_rng(0)
+    theirs = jax.tree.map(lambda g: g + 0.1 * rng.normal(size=g.shape), maml("mlp-batch-norm"))
+    found = parity.diagnose(
+        theirs, problem("mlp-batch-norm"), catalogue=catalogue("mlp-batch-norm")
+    )
+    assert not found.correct
+    assert found.mistakes == ()
+
+
+def test_the_first_wrong_step_is_told():
+    name = "mlp-batch-norm"
+    learner = mj.maml(problem(name).apply, problem(name).inner_lr, STEPS)
+    with jax.enable_x64(True):
+        support = jax.tree.map(lambda leaf: leaf[0], problem(name).episodes.support)
+        path = jax.device_get(learner.trajectory(problem(name).params, support))
+    steps = [jax.tree.map(lambda leaf, k=k: leaf[k], path) for k in range(STEPS + 1)]
+    right = maml(name)
+    assert parity.diagnose(
+        right, problem(name), trajectory=steps, catalogue=catalogue(name)
+    ).correct
+    steps[1] = {**steps[1], "head": {**steps[1]["head"], "bias": steps[1]["head"]["bias"] + 1e-6}}
+    found = parity.diagnose(right, problem(name), trajectory=steps, catalogue=catalogue(name))
+    assert (found.first_step, found.first_step_layers) == (1, ("head/bias",))
+
+
+def test_float32_has_more_rounding():
+    theirs = jax.tree.map(lambda g: g.astype(np.float32), maml("mlp-batch-norm"))
+    assert parity.diagnose(
+        theirs, problem("mlp-batch-norm"), catalogue=catalogue("mlp-batch-norm")
+    ).correct
+
+
+def test_what_cannot_be_judged_is_refused():
+    theirs = maml("mlp-batch-norm")
+    with pytest.raises(InputError, match="`theirs` differs from the weights in names or shapes"):
+        parity.diagnose({"head": theirs["head"]}, problem("mlp-batch-norm"))
+    theirs["head"]["bias"] = theirs["head"]["bias"] * np.nan
+    with pytest.raises(InputError, match="`theirs` is not finite in head/bias"):
+        parity.diagnose(theirs, problem("mlp-batch-norm"))
+
+
+def test_check_runs_a_function_of_ones_own():
+    name = "conv4-stride"
+
+    def mine(weights, tasks):
+        result = reference.fomaml(
+            conv4_stride,
+            F.cross_entropy,
+            {"params": weights},
+            tasks,
+            inner_lr=problem(name).inner_lr,
+            inner_steps=STEPS,
+        )
+        return result.meta_gradient["params"]
+
+    found = parity.check(mine, problem(name))
+    assert found.mistakes == ("inner graph not created (the gradient is first-order)",)
+    with pytest.raises(InputError, match="differ in the names"):
+        parity.check(lambda weights, tasks: {}, problem(name))
