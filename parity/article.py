@@ -1,7 +1,7 @@
 """The article's MNIST program in PyTorch and in JAX, from the same weights and in the same order.
 
-Claim: both sides have the same weights, to rounding, after any number of its steps; and the second
-softmax, which the article's loss applies to a softmax, is what keeps its accuracy down.
+Claim: both sides have the same weights, to rounding, after 1 to 1000 steps; and the second softmax,
+which the article's loss applies to a softmax, is what keeps its accuracy down.
 Repeat: `python -m parity.article --data-dir FOLDER --epochs 20`.
 
 The article calls its program MAML. It is ordinary SGD: the "inner loop" is one pass over the
