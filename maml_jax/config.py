@@ -52,7 +52,7 @@ class Config:
     """How to meta-learn: anil, boil, cavia, fomaml, imaml, maml, maml-plus-plus, meta-curvature,
     meta-sgd, pretrained, proto-maml, protonet, reptile, scratch."""
     data: str = "glyphs"
-    """The tasks: glyphs (embedded), omniglot, sequences, sinusoid."""
+    """The tasks: glyphs (embedded), omniglot, sequences, sinusoid; mnist is to evaluate on."""
     data_dir: Path | None = None
     """The folder of the data's files; the environment variable MAML_JAX_DATA where not given."""
     split_seed: int = 1

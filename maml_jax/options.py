@@ -51,6 +51,8 @@ class Evaluate:
     """Normalise a task's queries together; if not, each query with the support set alone."""
     per_step: bool = True
     """Judge after every inner step; if not, after the last alone, which is faster."""
+    data: str | None = None
+    """Another data set to test on, such as mnist; the one of training where not given."""
     data_dir: Path | None = None
     """The folder of the data's files; the one of training where not given."""
     seed: int = 0

@@ -13,6 +13,8 @@ import jax
 from maml_jax.build import Problem, build
 from maml_jax.checkpoint import Checkpoints
 from maml_jax.config import Config, read_config
+from maml_jax.data import DataSet
+from maml_jax.data import load as load_data
 from maml_jax.errors import InputError, check_count, check_seed
 from maml_jax.evaluate import Evaluator, summary
 from maml_jax.train import State, initial_state, training_tasks
@@ -60,6 +62,7 @@ def evaluate(
     split: str = "test",
     transductive: bool = True,
     per_step: bool = True,
+    data: str | None = None,
     data_dir: Path | None = None,
     seed: int = 0,
     progress: Callable[[int], Any] = lambda _: None,
@@ -75,6 +78,7 @@ def evaluate(
       split: `test`, `val` or `train`.
       transductive: normalise a task's queries together; if not, each with the support set alone.
       per_step: judge the weights after every inner step, and not the last alone.
+      data: another data set to test on; None: the one of training.
       data_dir: the folder of the data's files; None: the one of training.
       seed: decides the tasks.
       progress: told of tasks done.
@@ -89,7 +93,8 @@ def evaluate(
     config, problem, state = load(run, data_dir=data_dir)
     steps = config.evaluation_steps if steps is None else steps
     shots = config.shots if shots is None else shots
-    source = problem.data.tasks(split, ways=config.ways, shots=shots, queries=queries)
+    tested = _other_data(config, problem.data, data)
+    source = tested.tasks(split, ways=config.ways, shots=shots, queries=queries)
     evaluator = Evaluator(
         problem.learner, source, steps=steps, transductive=transductive, per_step=per_step
     )
@@ -98,7 +103,7 @@ def evaluate(
     return {
         "recipe": config.recipe,
         "algorithm": config.algorithm,
-        "data": config.data,
+        "data": data or config.data,
         "split": split,
         "updates": int(state.update),
         "ways": config.ways,
@@ -114,6 +119,19 @@ def evaluate(
         "config": {name: value for name, value in config.to_json().items() if name != "data_dir"},
         "versions": versions(),
     }
+
+
+def _other_data(config: Config, trained_on: DataSet, name: str | None) -> DataSet:
+    """The data set of that name, if a model for the other can take its examples."""
+    if name is None or name == config.data:
+        return trained_on
+    data = load_data(name, config.data_dir, config.split_seed)
+    if data.input_shape != trained_on.input_shape or data.loss is not trained_on.loss:
+        raise InputError(
+            f"`data` was {name!r}, whose examples are {data.input_shape}; "
+            f"the model of this run takes {config.data}'s, {trained_on.input_shape}."
+        )
+    return data
 
 
 def versions() -> dict[str, str]:

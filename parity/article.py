@@ -12,13 +12,11 @@ is, and nothing is differentiated through a step.
 import argparse
 import datetime
 import functools
-import gzip
 import json
 import math
 import re
 import sys
 import time
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,6 +32,7 @@ from torch import nn
 
 import maml_jax as mj
 from benchmarks import machine
+from maml_jax.data.mnist import read_digits
 from maml_jax.errors import InputError, check_seed
 from maml_jax.types import Apply, Params
 from parity.compare import BOUND, relative_error
@@ -41,7 +40,6 @@ from parity.weights import Flattened, flatten, to_flax
 
 LEARNING_RATE = 0.001
 BATCH = 32
-SIDE = 28
 CLASSES = 10
 REPORTED_ACCURACY = 0.83
 """The article's, on the test images after 20 epochs."""
@@ -105,58 +103,12 @@ def read_mnist(data_dir: Path) -> Mnist:
     Raises:
       InputError: a file is missing, damaged, or not MNIST.
     """
-    return Mnist(*(_read_digits(data_dir / "mnist", name) for name in ("train", "t10k")))
 
+    def digits(part):
+        images, labels = read_digits(data_dir, part)
+        return Digits(images.astype(np.float32) / np.float32(255), labels.astype(np.int32))
 
-def _read_digits(folder: Path, name: str) -> Digits:
-    images = _read_idx(folder / f"{name}-images-idx3-ubyte", (SIDE, SIDE))
-    labels = _read_idx(folder / f"{name}-labels-idx1-ubyte", ())
-    if len(images) != len(labels):
-        raise InputError(
-            f"`data_dir` had {len(images)} {name} images and {len(labels)} labels for them; "
-            "MNIST has as many of the one as of the other."
-        )
-    if labels.max() >= CLASSES:
-        raise InputError(f"`data_dir` had the {name} label {labels.max()}; MNIST's are 0 to 9.")
-    return Digits(images.astype(np.float32) / np.float32(255), labels.astype(np.int32))
-
-
-def _read_idx(place: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """The entries of an idx file, each of `shape`, as `[entries, *shape]` of uint8."""
-    content = _read(place)
-    axes = 1 + len(shape)
-    # The magic number: two zero bytes, 8 for unsigned bytes, and how many axes there are.
-    magic = 0x0800 + axes
-    start = 4 + 4 * axes
-    found, entries, *rest = np.frombuffer(content[:start].ljust(start, b"\0"), ">u4").tolist()
-    if found != magic or tuple(rest) != shape or entries < 1:
-        size = "×".join(map(str, shape)) or "one byte"
-        raise InputError(
-            f"`data_dir` had a {place.name} that is not MNIST's: it must start with {magic}, "
-            f"hold at least one entry, and each entry must be {size}."
-        )
-    body = content[start:]
-    if len(body) != entries * math.prod(shape):
-        raise InputError(
-            f"`data_dir` had a {place.name} of {len(body)} bytes after its header; "
-            f"{entries} entries take {entries * math.prod(shape)}."
-        )
-    return np.frombuffer(body, np.uint8).reshape(entries, *shape)
-
-
-def _read(place: Path) -> bytes:
-    packed = place.with_name(place.name + ".gz")
-    try:
-        if place.is_file():
-            return place.read_bytes()
-        if packed.is_file():
-            return gzip.decompress(packed.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"`data_dir` had a {place.name} that cannot be read: {error}.") from error
-    raise InputError(
-        f"`data_dir` had no mnist/{place.name}, with .gz or without; it must hold the folder mnist "
-        "with the four idx files."
-    )
+    return Mnist(digits("train"), digits("t10k"))
 
 
 def batch_order(images: int, epochs: int, seed: int) -> np.ndarray:

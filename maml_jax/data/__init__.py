@@ -4,6 +4,7 @@ from pathlib import Path
 
 from maml_jax.data.glyphs import load_glyphs
 from maml_jax.data.images import ImageSet
+from maml_jax.data.mnist import load_mnist
 from maml_jax.data.omniglot import load_omniglot
 from maml_jax.data.sequences import Sequences
 from maml_jax.data.sinusoid import Sinusoid
@@ -12,7 +13,7 @@ from maml_jax.errors import InputError, check_choice
 
 __all__ = ["DATA_SETS", "DataSet", "ImageSet", "Sequences", "Sinusoid", "TaskSource", "load"]
 
-DATA_SETS = ("glyphs", "omniglot", "sequences", "sinusoid")
+DATA_SETS = ("glyphs", "mnist", "omniglot", "sequences", "sinusoid")
 
 
 def load(name: str, data_dir: Path | None = None, split_seed: int = 1) -> DataSet:
@@ -20,7 +21,7 @@ def load(name: str, data_dir: Path | None = None, split_seed: int = 1) -> DataSe
 
     Args:
       name: one of `DATA_SETS`.
-      data_dir: where files are; only `omniglot` needs it.
+      data_dir: where files are; `mnist` and `omniglot` need it.
       split_seed: which random split, where the set is split at random.
 
     Raises:
@@ -38,4 +39,4 @@ def load(name: str, data_dir: Path | None = None, split_seed: int = 1) -> DataSe
         )
     if not data_dir.is_dir():
         raise InputError(f"`data_dir` was {data_dir}; it must be a folder.")
-    return load_omniglot(data_dir, split_seed)
+    return load_mnist(data_dir) if name == "mnist" else load_omniglot(data_dir, split_seed)

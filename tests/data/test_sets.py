@@ -166,3 +166,15 @@ def test_sequences_by_class_have_numbers_within_their_split():
     np.testing.assert_array_equal(episode.support.y, episode.query.y)
     with pytest.raises(InputError, match="`ways` was 300; the val split has 256"):
         load("sequences").tasks("val", ways=300, shots=1, queries=1)
+
+
+def test_mnist_is_ten_classes_to_test_on(data_dir):
+    data = load("mnist", data_dir)
+    assert data.counts.tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert data.images.shape == (10, 1135, 28, 28, 1)
+    assert data.images[:, 0].max() == 255  # white ink
+    assert data.images[0, 980:].max() == 0  # a digit with fewer images is filled up with none
+    source = data.tasks("test", ways=10, shots=1, queries=15)
+    assert source.sample(source.store, jax.random.key(0)).query.x.shape == (150, 28, 28, 1)
+    with pytest.raises(InputError, match="`ways` was 5; the train split of mnist has 0 classes"):
+        data.tasks("train", ways=5, shots=1, queries=1)

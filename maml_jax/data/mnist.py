@@ -1,0 +1,98 @@
+"""MNIST from its four idx files (LeCun, Cortes, Burges): a domain to test on."""
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from maml_jax.data.images import ImageSet
+from maml_jax.errors import InputError
+
+SIDE = 28
+CLASSES = 10
+
+
+def load_mnist(data_dir: Path) -> ImageSet:
+    """The 10,000 test digits, ten classes of 892 to 1135 images, all in the `test` split.
+
+    There is nothing to meta-learn from in ten classes: models come from elsewhere. White on black,
+    as Omniglot is here.
+    """
+    digits, labels = read_digits(data_dir, "t10k")
+    counts = np.bincount(labels, minlength=CLASSES)
+    if not counts.all():
+        raise InputError(f"`data_dir` had no test image of the digit {int(counts.argmin())}.")
+    images = np.zeros((CLASSES, counts.max(), SIDE, SIDE, 1), np.uint8)
+    for digit, count in enumerate(counts):
+        images[digit, :count, ..., 0] = digits[labels == digit]
+    nothing = np.zeros(0, np.int64)
+    return ImageSet(
+        name="mnist",
+        images=images,
+        class_names=tuple(map(str, range(CLASSES))),
+        splits={"train": nothing, "val": nothing, "test": np.arange(CLASSES)},
+        counts=counts.astype(np.int32),
+    )
+
+
+def read_digits(data_dir: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images `[digits, 28, 28]` and labels `[digits]`, uint8, from the idx files in `mnist/`.
+
+    Args:
+      data_dir: the folder that holds `mnist/`, its files compressed with gzip or not.
+      part: `train` or `t10k`.
+
+    Raises:
+      InputError: a file is missing, damaged, or not MNIST.
+    """
+    folder = data_dir / "mnist"
+    images = _read_idx(folder / f"{part}-images-idx3-ubyte", (SIDE, SIDE))
+    labels = _read_idx(folder / f"{part}-labels-idx1-ubyte", ())
+    if len(images) != len(labels):
+        raise InputError(
+            f"`data_dir` had {len(images)} {part} images and {len(labels)} labels for them; "
+            "MNIST has as many of the one as of the other."
+        )
+    if labels.max() >= CLASSES:
+        raise InputError(f"`data_dir` had the {part} label {labels.max()}; MNIST's are 0 to 9.")
+    return images, labels
+
+
+def _read_idx(place: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """The entries of an idx file, each of `shape`, as `[entries, *shape]` of uint8."""
+    content = _read(place)
+    axes = 1 + len(shape)
+    # The magic number: two zero bytes, 8 for unsigned bytes, and how many axes there are.
+    magic = 0x0800 + axes
+    start = 4 + 4 * axes
+    found, entries, *rest = np.frombuffer(content[:start].ljust(start, b"\0"), ">u4").tolist()
+    if found != magic or tuple(rest) != shape or entries < 1:
+        size = "×".join(map(str, shape)) or "one byte"
+        raise InputError(
+            f"`data_dir` had a {place.name} that is not MNIST's: it must start with {magic}, "
+            f"hold at least one entry, and each entry must be {size}."
+        )
+    body = content[start:]
+    if len(body) != entries * math.prod(shape):
+        raise InputError(
+            f"`data_dir` had a {place.name} of {len(body)} bytes after its header; "
+            f"{entries} entries take {entries * math.prod(shape)}."
+        )
+    return np.frombuffer(body, np.uint8).reshape(entries, *shape)
+
+
+def _read(place: Path) -> bytes:
+    packed = place.with_name(place.name + ".gz")
+    try:
+        if place.is_file():
+            return place.read_bytes()
+        if packed.is_file():
+            return gzip.decompress(packed.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"`data_dir` had a {place.name} that cannot be read: {error}.") from error
+    raise InputError(
+        f"`data_dir` had no mnist/{place.name}, with .gz or without; it must hold the folder mnist "
+        "with the four idx files."
+    )
