@@ -40,6 +40,7 @@ RECIPES = {
             model="gru",
             hidden=(64,),
             queries=5,
+            evaluation_steps=1,
             updates=2000,
         ),
         "omniglot-5w1s": _five_way,
@@ -61,7 +62,14 @@ _IMAGES: dict[str, dict[str, Any]] = {
     },
     "imaml": {"inner_lr": 0.2, "inner_steps": 16, "evaluation_steps": 16},
     "anil": {"inner_steps": 5, "evaluation_steps": 5},
-    "cavia": {"inner_lr": 1.0},
+    # A context that leaves the head alone cannot say which class has which label: of 400 updates on
+    # glyphs came 32 % with norms and biases shifted, 54 % with the head.
+    "cavia": {
+        "inner_lr": 10.0,
+        "inner_steps": 2,
+        "evaluation_steps": 2,
+        "adapts": "head|norm",
+    },
     "proto-maml": {"inner_lr": 0.1},
     "maml-plus-plus": {"inner_lr": 0.1, "inner_steps": 5, "evaluation_steps": 5},
     "protonet": {"evaluation_steps": 0},
