@@ -4,7 +4,9 @@ The program computes the meta-gradient with any of the switches turned, so that 
 together, costs a run and not a compilation.
 """
 
+from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -120,11 +122,13 @@ class Catalogue:
     def __init__(self, problem: Problem):
         self.problem = problem.in_float64()
         self.mistakes = mistakes(self.problem)
-        support, query = self.problem.episodes.support, self.problem.episodes.query
-        swapped = self.problem.episodes._replace(support=query, query=support)
-        with jax.enable_x64(True):
-            self._program = jax.jit(jax.tree_util.Partial(_meta_gradient, self.problem))
-        self._episodes = {0.0: self.problem.episodes, 1.0: swapped}
+        self._program = jax.jit(partial(_meta_gradient, self.problem))
+
+    def on(self, problem: Problem) -> "Catalogue":
+        """That of a problem with other weights and tasks, else the same: nothing compiles anew."""
+        other = copy(self)
+        other.problem = problem.in_float64()
+        return other
 
     def gradient(self, *made: Mistake) -> Any:
         """The meta-gradient with these mistakes made, like the problem's `params`."""
@@ -132,10 +136,12 @@ class Catalogue:
         for mistake in made:
             switches = switches._replace(**mistake.turns)
         with jax.enable_x64(True):
-            episodes = self._episodes[switches.swapped]
-            arrays = jax.tree.map(lambda value: jnp.asarray(value), switches)
+            episodes = self.problem.episodes
+            if switches.swapped:
+                episodes = episodes._replace(support=episodes.query, query=episodes.support)
+            arrays = jax.tree.map(jnp.asarray, switches)
             gradient = self._program(self.problem.params, episodes, arrays)
-        return jax.tree.map(lambda leaf: jax.device_get(leaf), gradient)
+        return jax.device_get(gradient)
 
     def pairs(self) -> list[tuple[Mistake, Mistake]]:
         """All pairs that can be made at once."""
@@ -160,28 +166,30 @@ def _meta_gradient(problem: Problem, params: Any, episodes: Any, s: Switches) ->
         alone = outputs(weights, episode.query.x)
         return problem.loss(jnp.where(s.together > 0, joint, alone), episode.query.y)
 
-    def moves(path, leaf):
+    def moves(path):
         return 1.0 if problem.is_head(path_name(path)) else 1.0 - s.head_only
 
     def adapt(start, support):
-        total = jax.tree.map(jnp.zeros_like, start)
-        fast = start
-        for k in range(problem.inner_steps + 1):
+        def step(carry, k):
+            fast, total = carry
             taken = jnp.where(k < problem.inner_steps + s.extra_steps, 1.0, 0.0)
-            slope = jax.grad(support_loss)(fast, support)
-            constant = jax.tree.map(lax.stop_gradient, slope)
-            slope = jax.tree.map(lambda g, c: jnp.where(s.second_order > 0, g, c), slope, constant)
-            total = jax.tree.map(lambda t, g, taken=taken: t + taken * g, total, constant)
-            slope = jax.tree.map(lambda g, w: g + s.decay * w, slope, fast)
-            slope = jax.tree.map(lambda g: jnp.clip(g, -s.clip_value, s.clip_value), slope)
+            exact = jax.grad(support_loss)(fast, support)
+            constant = jax.tree.map(lax.stop_gradient, exact)
+            total = jax.tree.map(lambda t, g: t + taken * g, total, constant)
+
+            def moved(path, w, g, c):
+                g = jnp.where(s.second_order > 0, g, c) + s.decay * w
+                return jnp.clip(g, -s.clip_value, s.clip_value) * moves(path)
+
+            slope = jax.tree.map_with_path(moved, fast, exact, constant)
             norm = jnp.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(slope)))
             shrink = jnp.where(norm > s.clip, s.clip / norm, 1.0)
-            slope = jax.tree.map(lambda g, shrink=shrink: shrink * g, slope)
-            rate = problem.inner_lr * s.rate * taken
-            fast = jax.tree.map_with_path(
-                lambda path, w, g, rate=rate: w - rate * moves(path, w) * g, fast, slope
-            )
-        return fast, total
+            rate = problem.inner_lr * s.rate * taken * shrink
+            return (jax.tree.map(lambda w, g: w - rate * g, fast, slope), total), None
+
+        nothing = jax.tree.map(jnp.zeros_like, start)
+        steps = jnp.arange(problem.inner_steps + 1)  # one more than is right, taken or not
+        return lax.scan(step, (start, nothing), steps)[0]
 
     def objective(start, episode):
         fast, total = adapt(start, episode.support)

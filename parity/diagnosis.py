@@ -151,7 +151,7 @@ def _explanations(
     missing = [
         p for p in truth if not wrong[p].any() and np.linalg.norm(truth[p]) > rounding * size
     ]
-    if len(missing) == len(truth):
+    if not any(array.any() for array in wrong.values()):
         return [(0.0, ("no weight reached: every gradient was None, treated as zero",))]
     note = (f"None treated as zero in {', '.join(missing)}",) if missing else ()
     seen = {p: a for p, a in wrong.items() if p not in missing}
