@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -161,6 +162,11 @@ class Config:
                     f"`{name}` was {getattr(self, name)}; {self.algorithm} has none: "
                     f"it is for {', '.join(takers)}."
                 )
+        if self.adapts is not None:
+            try:
+                re.compile(self.adapts)
+            except re.error as error:
+                raise InputError(f"`adapts` was {self.adapts!r}; as a pattern: {error}.") from error
         if self.inner_clip is not None and not 0 < self.inner_clip < math.inf:
             raise InputError(f"`inner_clip` was {self.inner_clip}; it must be above 0.")
         for name in ("inner_lr", "meta_lr"):

@@ -29,8 +29,9 @@ _EXIT_STATUS = """\
 exit status: 0 if every error is within the bound, 1 if one is not, 2 if the arguments are wrong
 
 examples:
-  python -m parity --quick               every cell, within five minutes on two cores
-  python -m parity                       the same, compiled exactly as for training: longer
+  python -m parity --quick               the default cells, minutes on two cores
+  python -m parity --quick --all         every cell, about twelve minutes
+  python -m parity                       compiled exactly as for training: longer
   python -m parity --only mlp            the cells whose names contain mlp
   python -m parity --only /5/ --json     those of five inner steps, for a program to read
 """
@@ -46,7 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     from parity.cells import ALGORITHMS, CELLS, INNER_STEPS, MODELS
 
-    cells = [cell for cell in CELLS if options.only in cell.name]
+    everything = options.all or options.only
+    cells = [c for c in CELLS if options.only in c.name and (everything or c.by_default)]
     if not cells:
         parts = (ALGORITHMS, MODELS, map(str, INNER_STEPS), _rest(CELLS))
         print(
@@ -72,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--only", metavar="TEXT", default="", help="cells whose name contains TEXT")
+    parser.add_argument(
+        "--all", action="store_true", help="the cells that take long too; --only finds them as well"
+    )
     parser.add_argument(
         "--json",
         action="store_true",

@@ -29,6 +29,8 @@ INNER_STEPS = (1, 5)
 UPDATES = 100
 SMALL = ("mlp", "mlp-sinusoid")
 """The models on which every algorithm is compared at each number of inner steps."""
+LONG = ("conv4-maxpool", "article-cnn", "lstm-sequences", "resnet12")
+"""The models whose cells, but for MAML's and FOMAML's, are left to `--all`; resnet12's all are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,12 @@ class Cell:
         optimizer = None if self.optimizer == "sgd" else self.optimizer
         updates = f"{self.updates}-updates" if self.updates else None
         return "/".join(part for part in (*parts, optimizer, updates) if part is not None)
+
+    @property
+    def by_default(self) -> bool:
+        """Whether it is compared without being asked for; the rest take long to compile."""
+        plain = self.algorithm in ("maml", "fomaml") and self.model != "resnet12"
+        return plain or self.model not in LONG
 
     @property
     def inner_lr(self) -> float:

@@ -5,7 +5,16 @@ import sys
 
 import pytest
 
-OPTIONAL = ("tyro", "tqdm", "matplotlib", "PIL", "orbax", "tensorflow_datasets", "torch")
+OPTIONAL = (
+    "tyro",
+    "tqdm",
+    "matplotlib",
+    "PIL",
+    "orbax",
+    "tensorflow_datasets",
+    "torch",
+    "safetensors",
+)
 
 
 def python(code):
@@ -26,7 +35,10 @@ def test_the_core_needs_none_of_them():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["train"], ["evaluate", "x"], ["report", "x"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["train"], ["evaluate", "x"], ["report", "x"], ["export", "x", "y"], ["import", "x"]],
+)
 def test_a_command_names_the_extra(arguments):
     done = python(f"from maml_jax.cli import main; sys.exit(main({arguments}))")
     assert done.returncode == 2

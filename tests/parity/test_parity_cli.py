@@ -19,7 +19,7 @@ def fake(monkeypatch):
 
 
 def test_all_within_the_bound(fake, capsys):
-    assert main([]) == 0
+    assert main(["--all"]) == 0
     output = capsys.readouterr()
     assert f"{len(CELLS)} of {len(CELLS)} cells within the bound" in output.out
     assert "maml/conv4-stride/1/mixed" in output.out
@@ -97,3 +97,11 @@ def test_help_names_the_exit_status(capsys):
         main(["--help"])
     assert stopped.value.code == 0
     assert "exit status: 0 if every error is within the bound" in capsys.readouterr().out
+
+
+def test_the_default_is_a_part_in_which_nothing_is_missing(fake, capsys):
+    assert main(["--json"]) == 0
+    cells = json.loads(capsys.readouterr().out)["cells"]
+    assert len(cells) < len(CELLS)
+    assert {cell["algorithm"] for cell in cells} == {cell.algorithm for cell in CELLS}
+    assert {cell["model"] for cell in cells} == {cell.model for cell in CELLS} - {"resnet12"}
