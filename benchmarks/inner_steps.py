@@ -2,7 +2,8 @@
 
 Claim: with `differentiate="mixed"` a further inner step costs the memory of one more copy of the
 weights, and nothing else; reverse mode keeps the activations of every step as well.
-Repeat: `python -m benchmarks.inner_steps`, about two minutes on two cores.
+Repeat: `python -m benchmarks.inner_steps`, about two minutes on two cores; `--algorithms all` does
+every algorithm that unrolls its steps, in mixed mode, in about six.
 """
 
 import argparse
@@ -23,12 +24,24 @@ from maml_jax.metagrad import Differentiate
 
 MODES: tuple[Differentiate, ...] = ("mixed", "reverse")
 STEPS = (1, 5, 20)
+UNROLLED = (
+    "maml",
+    "fomaml",
+    "anil",
+    "boil",
+    "meta_sgd",
+    "proto_maml",
+    "maml_plus_plus",
+    "cavia",
+    "meta_curvature",
+)
 
 
 @dataclass(frozen=True)
 class Row:
     """One compiled meta-gradient."""
 
+    algorithm: str
     differentiate: Differentiate
     steps: int
     temporary_bytes: int
@@ -36,25 +49,28 @@ class Row:
     compile_s: float
 
 
-def temporary_memory(differentiate: Differentiate, steps: int) -> Row:
+def temporary_memory(differentiate: Differentiate, steps: int, algorithm: str = "maml") -> Row:
     """Temporary bytes, and seconds to compile, of one task's meta-gradient.
 
     The task is 5-way with one support and one query image per class, 28×28, on conv4 with 64
     filters and 2×2 maximum pooling, in float32.
     """
     params, apply = mj.from_flax(mj.models.Conv4(5, downsample="maxpool", rngs=nnx.Rngs(0)))
-    learner = mj.maml(apply, 0.4, steps, differentiate=differentiate)
+    options = {} if algorithm == "fomaml" else {"differentiate": differentiate}
+    learner = getattr(mj, algorithm)(apply, 0.4, steps, **options)
     batch = mj.Batch(jnp.zeros((5, 28, 28, 1)), jnp.arange(5))
-    lowered = jax.jit(learner.value_and_grad).lower(params, mj.Episode(batch, batch))
+    meta = learner.init(params)
+    lowered = jax.jit(learner.value_and_grad).lower(meta, mj.Episode(batch, batch))
     start = time.perf_counter()
     analysis = lowered.compile().memory_analysis()
     if analysis is None:
         raise SystemExit("inner_steps: this backend's compiler gives no account of its memory")
     return Row(
+        algorithm,
         differentiate,
         steps,
         analysis.temp_size_in_bytes,
-        sum(leaf.nbytes for leaf in jax.tree.leaves(params)),
+        sum(leaf.nbytes for leaf in jax.tree.leaves(meta)),
         time.perf_counter() - start,
     )
 
@@ -63,19 +79,29 @@ def main() -> int:
     """Print the table, and write it where `--out` says."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.inner_steps", description=__doc__)
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
+    parser.add_argument(
+        "--algorithms", choices=("maml", "all"), default="maml", help="which (default: maml)"
+    )
     options = parser.parse_args()
-    rows = [temporary_memory(mode, steps) for mode in MODES for steps in STEPS]
-    print("mode      steps   temporary MB   over 1 step, in weights   compile s")
-    for row in rows:
-        first = next(other for other in rows if other.differentiate == row.differentiate)
-        growth = (row.temporary_bytes - first.temporary_bytes) / row.weights_bytes
-        print(
-            f"{row.differentiate:8} {row.steps:6} {row.temporary_bytes / 1e6:14.1f} "
-            f"{growth:25.1f} {row.compile_s:11.1f}"
-        )
+    programs = [("maml", mode) for mode in MODES]
+    if options.algorithms == "all":
+        programs = [(name, MODES[0]) for name in UNROLLED]
+    print("algorithm       mode      steps   temporary MB   growth / step, weights   compile s")
+    rows = []
+    for algorithm, mode in programs:
+        for steps in STEPS:
+            row = temporary_memory(mode, steps, algorithm)
+            rows.append(row)
+            first = next(r for r in rows if (r.algorithm, r.differentiate) == (algorithm, mode))
+            growth = (row.temporary_bytes - first.temporary_bytes) / row.weights_bytes
+            print(
+                f"{algorithm:15} {mode:8} {steps:6} {row.temporary_bytes / 1e6:14.1f} "
+                f"{growth / max(steps - 1, 1):24.2f} {row.compile_s:11.1f}",
+                flush=True,
+            )
     if options.out is not None:
         record = {
-            "command": "python -m benchmarks.inner_steps",
+            "command": f"python -m benchmarks.inner_steps --algorithms {options.algorithms}",
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "git": machine.git_state(),
             "versions": machine.versions(),
