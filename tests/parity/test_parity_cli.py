@@ -44,14 +44,14 @@ def test_columns_are_aligned(fake, capsys):
 
 
 def test_real_cell_end_to_end(capsys):
-    assert main(["--only", "fomaml/mlp-sinusoid/1", "--json"]) == 0
+    assert main(["--only", "fomaml/mlp-sinusoid/5/momentum", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["passed"] is True
     assert report["bound"] == 1e-10
     assert report["versions"].keys() == {"maml-jax", "jax", "flax", "torch"}
     (cell,) = report["cells"]
-    assert cell["name"] == "fomaml/mlp-sinusoid/1"
-    assert len(cell["weights"]) == 2
+    assert cell["name"] == "fomaml/mlp-sinusoid/5/momentum"
+    assert len(cell["weights"]) == 6
     assert 0 < cell["meta_gradient"] < 1e-10
     assert cell["passed"] is True
 

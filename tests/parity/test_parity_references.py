@@ -98,7 +98,7 @@ def directional_errors(side):
     errors = []
     for _ in range(3):
         direction = jax.tree.map(lambda p: generator.normal(size=p.shape), problem.params)
-        slope = sum(np.vdot(gradient[n], d) for n, d in to_torch(direction, {}).items())
+        slope = sum(np.vdot(gradient[n], d.numpy()) for n, d in to_torch(direction, {}).items())
         ahead, behind = (
             of_torch(CELL, problem._replace(params=_moved(problem.params, direction, step))).loss
             for step in (1e-6, -1e-6)
