@@ -146,7 +146,9 @@ def jax_side(
     def everything(meta: Meta, episodes: mj.Episode) -> Any:
         (loss, _), gradient = step(meta, episodes, progress)
         trajectories = jax.lax.map(lambda s: learner.trajectory(meta, s), episodes.support)
-        return loss, trajectories, gradient, _outer(step, cell, meta, episodes)
+        # A loop of no updates would be compiled all the same.
+        outer = _outer(step, cell, meta, episodes) if cell.updates else None
+        return loss, trajectories, gradient, outer
 
     with jax.enable_x64(True):
         compiled = _compile(jax.jit(everything).lower(meta, episodes), quick)

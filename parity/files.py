@@ -30,7 +30,8 @@ def from_bytes(content: bytes, file: Path) -> dict[str, np.ndarray]:
         held = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # bytes can be wrong in as many ways as a parser has exceptions
         raise InputError(
-            f"`file` was {file}, which is no file of tensors, or not of tensors alone."
+            f"`file` was {file}, which is no file of tensors, or not of tensors alone "
+            f"({type(error).__name__})."
         ) from error
     if isinstance(held, Mapping) and isinstance(held.get("state_dict"), Mapping):
         held = held["state_dict"]

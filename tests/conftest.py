@@ -30,3 +30,11 @@ def data_dir() -> Path:
     if folder is None:
         pytest.skip("MAML_JAX_DATA is not set: it names the folder that holds omniglot/")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def mnist_dir(data_dir) -> Path:
+    """The folder of real data, if it holds MNIST too; else the test is skipped."""
+    if not (data_dir / "mnist").is_dir():
+        pytest.skip("MAML_JAX_DATA holds no folder mnist/")
+    return data_dir

@@ -1,6 +1,7 @@
 """MAML, FOMAML, and the two forms of MAML that adapt a part of the network."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from parity.models import Forward
 from parity.reference.common import Groups, Loss, Optimizer, Result, Task, gradient, leaves, mean
@@ -82,47 +83,7 @@ def fomaml(
     return Result(losses, trajectories, {"params": mean(gradients)})
 
 
-def anil(
-    forward: Forward,
-    loss: Loss,
-    meta: Groups,
-    tasks: Sequence[Task],
-    *,
-    inner_lr: float,
-    inner_steps: int,
-    optimizer: str = "sgd",
-) -> Result:
-    """ANIL: `maml` whose head alone adapts (Raghu et al. 2020)."""
-    return maml(
-        forward,
-        loss,
-        meta,
-        tasks,
-        inner_lr=inner_lr,
-        inner_steps=inner_steps,
-        optimizer=optimizer,
-        adapts=lambda name: name.startswith("head."),
-    )
-
-
-def boil(
-    forward: Forward,
-    loss: Loss,
-    meta: Groups,
-    tasks: Sequence[Task],
-    *,
-    inner_lr: float,
-    inner_steps: int,
-    optimizer: str = "sgd",
-) -> Result:
-    """BOIL: `maml` whose head alone does not adapt (Oh et al. 2021)."""
-    return maml(
-        forward,
-        loss,
-        meta,
-        tasks,
-        inner_lr=inner_lr,
-        inner_steps=inner_steps,
-        optimizer=optimizer,
-        adapts=lambda name: not name.startswith("head."),
-    )
+anil = partial(maml, adapts=lambda name: name.startswith("head."))
+"""ANIL: the head alone adapts (Raghu et al. 2020)."""
+boil = partial(maml, adapts=lambda name: not name.startswith("head."))
+"""BOIL: the head alone does not adapt (Oh et al. 2021)."""

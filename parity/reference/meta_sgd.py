@@ -1,6 +1,7 @@
 """Meta-SGD, and its first-order form."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from parity.models import Forward
 from parity.reference.common import Groups, Loss, Result, Task, gradient, leaves, mean
@@ -58,24 +59,5 @@ def meta_sgd(
     return Result(losses, trajectories, {"params": mean(gradients), "rates": mean(of_rates)})
 
 
-def first_order_meta_sgd(
-    forward: Forward,
-    loss: Loss,
-    meta: Groups,
-    tasks: Sequence[Task],
-    *,
-    inner_lr: float,
-    inner_steps: int,
-    optimizer: str = "sgd",
-) -> Result:
-    """Meta-SGD whose gradients, but not whose rates, are constants."""
-    return meta_sgd(
-        forward,
-        loss,
-        meta,
-        tasks,
-        inner_lr=inner_lr,
-        inner_steps=inner_steps,
-        optimizer=optimizer,
-        create_graph=False,
-    )
+first_order_meta_sgd = partial(meta_sgd, create_graph=False)
+"""Meta-SGD whose gradients, but not whose rates, are constants."""

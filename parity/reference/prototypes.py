@@ -1,6 +1,7 @@
 """Proto-MAML, its first-order form, and ProtoNet."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 
@@ -74,27 +75,8 @@ def proto_maml(
     return Result(losses, trajectories, {"params": mean(gradients)})
 
 
-def first_order_proto_maml(
-    forward: Forward,
-    loss: Loss,
-    meta: Groups,
-    tasks: Sequence[Task],
-    *,
-    inner_lr: float,
-    inner_steps: int,
-    optimizer: str = "sgd",
-) -> Result:
-    """Proto-MAML whose inner gradients are constants."""
-    return proto_maml(
-        forward,
-        loss,
-        meta,
-        tasks,
-        inner_lr=inner_lr,
-        inner_steps=inner_steps,
-        optimizer=optimizer,
-        create_graph=False,
-    )
+first_order_proto_maml = partial(proto_maml, create_graph=False)
+"""Proto-MAML whose inner gradients are constants."""
 
 
 def protonet(

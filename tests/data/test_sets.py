@@ -168,8 +168,8 @@ def test_sequences_by_class_have_numbers_within_their_split():
         load("sequences").tasks("val", ways=300, shots=1, queries=1)
 
 
-def test_mnist_is_ten_classes_to_test_on(data_dir):
-    data = load("mnist", data_dir)
+def test_mnist_is_ten_classes_to_test_on(mnist_dir):
+    data = load("mnist", mnist_dir)
     assert data.counts.tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     assert data.images.shape == (10, 1135, 28, 28, 1)
     assert data.images[:, 0].max() == 255  # white ink

@@ -339,10 +339,8 @@ def test_accuracy_counts_every_image(digits):
     assert article.accuracy(weights, Digits(x, y)) == 28 / 35
 
 
-def test_real_digits(data_dir):
-    if not (data_dir / "mnist").is_dir():
-        pytest.skip("MAML_JAX_DATA has no folder mnist")
-    mnist = read_mnist(data_dir)
+def test_real_digits(mnist_dir):
+    mnist = read_mnist(mnist_dir)
     assert [len(digits.x) for digits in mnist] == [60000, 10000]
     assert [np.bincount(digits.y).min() for digits in mnist] == [5421, 892]  # fives
     (row,) = compare_sides(mnist.train, [2], 0)
