@@ -47,12 +47,12 @@ def settings(name: str, options: argparse.Namespace) -> Config:
 
 def trained(config: Config, run: Path) -> None:
     """Train, or go on with training, until it is done."""
-    if run.exists():
-        config, problem, state = runs.load(run)
-    else:
-        problem, state = runs.create(config, run)
-    if state.update < config.updates:
-        state = train(config, run, problem, state)
+    if not run.exists():
+        runs.create(config, run)
+    with runs.locked(run):
+        config, problem, state = runs.resume(run)
+        if state.update < config.updates:
+            state, _ = train(config, run, problem, state)
     if state.update < config.updates:
         raise SystemExit(f"stopped; the same command goes on with {run}")
 

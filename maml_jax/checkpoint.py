@@ -3,6 +3,10 @@
 import hashlib
 import json
 import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,57 +18,134 @@ from maml_jax.extras import require
 from maml_jax.trees import path_name
 
 MANIFEST = "manifest.json"
+_log = logging.getLogger("maml_jax")
 
 
 class Checkpoints:
-    """The newest checkpoints in the folder of a run.
+    """The checkpoints in the folder of a run, each in a folder that its update names.
 
-    Each has a manifest: the digests of its files, and the type and shape of every array. Both are
-    checked before Orbax reads: it would take long, and much to say, to find either out by itself.
+    That folder holds the state as Orbax writes it, `record.json` with what else decides the run,
+    and a manifest: the digest of every file and of itself, the type and shape of every array. It
+    is written under another name, and gets its own when all of it is on the disk. What was damaged
+    later is recognised by the manifest, and the checkpoint before it used.
     """
 
-    def __init__(self, run: Path, keep: int = 2):
-        ocp = require("orbax.checkpoint", "cli")
-        logging.getLogger("absl").setLevel(logging.ERROR)  # a line for each save otherwise
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
-        self._args = ocp.args
-        self._folder = (run / "checkpoints").absolute()
-        self._manager = ocp.CheckpointManager(self._folder, options=options)
-        self._run = run
+    def __init__(self, run: Path):
+        self._run, self._folder = run, (run / "checkpoints").absolute()
 
-    def save(self, update: int, state: Any) -> None:
-        """Write `state`, a pytree of arrays, as of `update`, unless that is there already."""
-        if update == self._manager.latest_step():
-            return
-        self._manager.save(update, args=self._args.StandardSave(state))
-        folder = self._folder / str(update)
-        manifest = {"files": _digests(folder), "arrays": _arrays(state)}
-        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
+    def updates(self) -> list[int]:
+        """Those that there are, the oldest first."""
+        if not self._folder.is_dir():
+            return []
+        return sorted(int(path.name) for path in self._folder.iterdir() if path.name.isdigit())
 
-    def restore(self, like: Any) -> Any:
-        """The newest state, with the structure, shapes and types of the pytree `like`.
+    def save(self, update: int, state: Any, record: dict[str, Any]) -> None:
+        """Write `state`, a pytree of arrays, as of `update`, unless that is there already.
 
         Raises:
-          InputError: there is no checkpoint, or it is damaged or of another model.
+          OSError: the disk is full or the like; nothing changed.
         """
-        update = self._manager.latest_step()
-        if update is None:
-            raise InputError(f"`run` was {self._run}; it holds no checkpoint yet.")
+        final = self._folder / str(update)
+        if final.exists():
+            return
+        fresh = final.with_suffix(".new")
+        shutil.rmtree(fresh, ignore_errors=True)  # of a process that was killed
+        try:
+            fresh.mkdir(parents=True)
+            with _orbax() as (orbax, args):
+                orbax.save(fresh / "state", args=args.StandardSave(state))
+            (fresh / "record.json").write_text(json.dumps(record, indent=1))
+            manifest = {"files": _digests(fresh), "arrays": _arrays(state)}
+            signed = {**manifest, "sha256": _signature(manifest)}
+            (fresh / MANIFEST).write_text(json.dumps(signed, indent=1))
+            _flush(fresh)
+            fresh.rename(final)
+        except ValueError as error:  # Orbax's own writers' name for what goes wrong on the disk
+            raise OSError(str(error).partition("\n")[0]) from error
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+
+    def restore(self, like: Any, update: int | None = None) -> tuple[Any, dict[str, Any]]:
+        """The newest whole checkpoint, or that of `update`: its state and its record.
+
+        Args:
+          like: a pytree with the structure, shapes and types that the state must have.
+          update: which checkpoint; None: the newest, or where that is damaged, with a word about
+            it, the one before.
+
+        Raises:
+          InputError: there is none, all are damaged, or it is of another model.
+        """
+        found = self.updates()
+        if not found or (update is not None and update not in found):
+            what = "" if update is None else f" of update {update}"
+            raise InputError(f"`run` was {self._run}; it holds no checkpoint{what} yet.")
+        faults = []
+        for tried in found[::-1] if update is None else [update]:
+            fault = self._fault(tried)
+            if fault is not None:
+                faults.append(f"its checkpoint {tried} is damaged ({fault})")
+                continue
+            for line in faults:
+                _log.warning("%s: %s; taking the one before", self._run, line)
+            return self._read(tried, like)
+        raise InputError(f"`run` was {self._run}; {faults[0]}, and no older one is whole.")
+
+    def prune(self, keep: int, best: int | None = None) -> None:
+        """Delete all but the newest `keep` and the one of update `best`."""
+        for update in self.updates()[:-keep]:
+            if update != best:
+                shutil.rmtree(self._folder / str(update))
+
+    def forget_after(self, update: int) -> None:
+        """Delete those of later updates, which are damaged, or training would start from them."""
+        for later in self.updates():
+            if later > update:
+                shutil.rmtree(self._folder / str(later))
+
+    def _fault(self, update: int) -> str | None:
+        """What is wrong with the files of a checkpoint."""
         folder = self._folder / str(update)
         try:
-            manifest = json.loads((folder / MANIFEST).read_text())
-        except (OSError, ValueError):  # missing, or no longer JSON or text
-            manifest = {}
-        if manifest.get("files") != _digests(folder):
-            raise InputError(f"`run` was {self._run}; its checkpoint {update} is damaged.")
-        if manifest.get("arrays") != _arrays(like):
+            manifest = json.loads((folder / MANIFEST).read_bytes())
+            signature = manifest.pop("sha256")
+            expected, signed = manifest["files"], _signature(manifest)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return f"{MANIFEST} is missing or damaged"
+        if signature != signed:
+            return f"{MANIFEST} was changed"
+        present = _digests(folder)
+        for name in sorted(expected.keys() | present.keys()):
+            if expected.get(name) != present.get(name):
+                fate = "missing" if name not in present else "changed"
+                return f"{name} is {fate if name in expected else 'not of it'}"
+        return None
+
+    def _read(self, update: int, like: Any) -> tuple[Any, dict[str, Any]]:
+        folder = self._folder / str(update)
+        if json.loads((folder / MANIFEST).read_text())["arrays"] != _arrays(like):
             raise InputError(
                 f"`run` was {self._run}; its checkpoint {update} is of another model or algorithm "
                 "than its config.json."
             )
-        like = jax.tree.map(_with_sharding, like)
-        state = self._manager.restore(update, args=self._args.StandardRestore(like))
-        return jax.tree.map(np.asarray, state)  # bound to no device: whoever takes it next decides
+        with _orbax() as (orbax, args):
+            like = jax.tree.map(_with_sharding, like)
+            state = orbax.restore(folder / "state", args=args.StandardRestore(like))
+        # Bound to no device: whoever takes it next decides.
+        state = jax.tree.map(np.asarray, state)
+        return state, json.loads((folder / "record.json").read_text())
+
+
+@contextmanager
+def _orbax() -> Iterator[tuple[Any, Any]]:
+    """Orbax's checkpointer and its kinds of arguments; silent, and closed in the end."""
+    ocp = require("orbax.checkpoint", "cli")
+    logging.getLogger("absl").setLevel(logging.ERROR)  # a line for each save otherwise
+    checkpointer = ocp.Checkpointer(ocp.StandardCheckpointHandler())
+    try:
+        yield checkpointer, ocp.args
+    finally:
+        checkpointer.close()
 
 
 def _digests(folder: Path) -> dict[str, str]:
@@ -72,8 +153,12 @@ def _digests(folder: Path) -> dict[str, str]:
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST
+        if path.is_file() and path != folder / MANIFEST
     }
+
+
+def _signature(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _arrays(state: Any) -> dict[str, str]:
@@ -82,6 +167,16 @@ def _arrays(state: Any) -> dict[str, str]:
         path_name(path): f"{leaf.dtype}{leaf.shape}"
         for path, leaf in jax.tree.leaves_with_path(state)
     }
+
+
+def _flush(folder: Path) -> None:
+    """Have the disk hold what was written, before the name that says so."""
+    for path in [*folder.rglob("*"), folder]:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _with_sharding(leaf: Any) -> jax.ShapeDtypeStruct:

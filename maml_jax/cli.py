@@ -17,6 +17,7 @@ from maml_jax.extras import require
 
 if TYPE_CHECKING:
     from maml_jax.config import Config
+    from maml_jax.options import Resume
 
 USAGE = """usage: maml-jax COMMAND [options]
 
@@ -41,10 +42,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         require("tyro", "cli")
         return COMMANDS[command](rest)
     except InputError as error:
-        # The library names its arguments in backticks; here they are options.
-        line = re.sub(r"`([a-z]\w*)`", lambda name: "--" + name[1].replace("_", "-"), str(error))
-        print(f"maml-jax {command}: {line}", file=sys.stderr)
+        print(f"maml-jax {command}: {_as_options(error)}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        _say("stopped")
+        return 130
+
+
+def _as_options(error: Exception) -> str:
+    """The library names its arguments in backticks; here they are options."""
+    return re.sub(r"`([a-z]\w*)`", lambda name: "--" + name[1].replace("_", "-"), str(error))
 
 
 def program() -> None:
@@ -62,27 +69,43 @@ def program() -> None:
 
 
 def train_command(arguments: list[str]) -> int:
-    from maml_jax import report, runs
-    from maml_jax.train import TrainingError, train
+    from maml_jax import metrics, report, runs
+    from maml_jax.config import RESUMABLE
+    from maml_jax.train import TrainingError, best_validation, train
 
-    if peek(arguments, "resume") is None:
+    going_on = peek(arguments, "resume") is not None
+    if going_on:
+        options = _old_run(arguments)
+        run = options.resume
+    else:
         config, run = _new_run(arguments)
         problem, state = runs.create(config, run)
-    else:
-        run, updates = _old_run(arguments)
-        config, problem, state = runs.load(run, updates=updates)
-    _say(f"{run}: {config.algorithm} on {config.data}, {_shape(config)}, {config.updates} updates")
-    try:
-        state = train(config, run, problem, state)
-    except TrainingError as error:
-        _say(f"maml-jax train: {error}")
-        return 1
-    for picture in report.draw(run, config, problem, state.meta):
-        _say(f"wrote {picture}")
-    if state.update < config.updates:
+    with runs.locked(run):
+        if going_on:
+            changes = {name: getattr(options, name) for name in RESUMABLE}
+            config, problem, state = runs.resume(run, **changes)
+        _say(
+            f"{run}: {config.algorithm} on {config.data}, {_shape(config)}, "
+            f"{config.updates} updates"
+        )
+        try:
+            state, ended = train(config, run, problem, state)
+        except TrainingError as error:
+            _say(f"maml-jax train: {_as_options(error)}")
+            return 1
+        for picture in report.draw(run, config, problem, state.meta):
+            _say(f"wrote {picture}")
+    if ended == "interrupted":
         _say(f"stopped after {state.update} updates; go on with: maml-jax train --resume {run}")
-    else:
-        _say(f"done; now: maml-jax evaluate {run}")
+        return 0
+    if ended == "early":
+        _say(f"no validation was better for {config.patience}: ended after {state.update} updates")
+    if state.skipped:
+        _say(f"{state.skipped} updates were not finite and were skipped")
+    best = best_validation(metrics.read(run))
+    if best not in (None, int(state.update)):
+        _say(f"the best validation was after {best} updates: evaluate takes --checkpoint best")
+    _say(f"done; now: maml-jax evaluate {run}")
     return 0
 
 
@@ -105,11 +128,10 @@ def _with_data_dir(config: "Config") -> "Config":
     return config
 
 
-def _old_run(arguments: list[str]) -> tuple[Path, int | None]:
+def _old_run(arguments: list[str]) -> "Resume":
     from maml_jax.options import Resume
 
-    options = parse(Resume, arguments, "maml-jax train", "Go on with a run that was stopped.")
-    return options.resume, options.updates
+    return parse(Resume, arguments, "maml-jax train", "Go on with a run that was stopped.")
 
 
 def evaluate_command(arguments: list[str]) -> int:

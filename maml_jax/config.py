@@ -19,6 +19,9 @@ DOWNSAMPLES = ("stride", "maxpool")
 SCHEDULES = ("cosine", "constant")
 _MODELS_FOR = {"sinusoid": ("mlp",), "sequences": ("gru", "lstm", "mlp")}
 INNER_OPTIMIZERS = ("sgd", "momentum", "adam")
+NONFINITE = ("stop", "skip")
+RESUMABLE = ("updates", "nonfinite")
+"""What may be given anew when a run goes on."""
 
 
 def _but(*names: str) -> tuple[str, ...]:
@@ -118,6 +121,13 @@ class Config:
     """Rate of Adam at the start."""
     meta_schedule: str = "cosine"
     """How that rate goes on: cosine (falls to 0 at the last update) or constant."""
+    warm_up: int = 0
+    """Updates in which that rate first rises from 0."""
+    meta_clip: float | None = None
+    """Longest meta-gradient; longer ones are scaled down. None: no limit."""
+    nonfinite: str = "stop"
+    """What to do about an update that is not finite: stop the run, or skip the update, which is
+    counted."""
     seed: int = 0
     """Decides the initial weights and every task."""
     chunk: int | None = None
@@ -128,8 +138,14 @@ class Config:
     """Updates between two validations, which are logged; 0: never."""
     validation_tasks: int = 200
     """Tasks of a validation."""
+    patience: int | None = None
+    """Validations in a row without a better one after which training ends. None: it does not."""
     checkpoint_every: int = 1000
-    """Updates between two checkpoints; an interrupted run saves one more."""
+    """Updates between two checkpoints; a best validation and an interruption make one more."""
+    keep_checkpoints: int = 2
+    """How many of the newest checkpoints stay, besides that of the best validation."""
+    tensorboard: bool = False
+    """Write the log for TensorBoard too, into the run's folder tensorboard."""
 
     def check(self) -> "Config":
         """The config itself, or an `InputError` that names the first bad field."""
@@ -138,11 +154,12 @@ class Config:
         check_choice("model", self.model, MODELS)
         check_choice("downsample", self.downsample, DOWNSAMPLES)
         check_choice("meta_schedule", self.meta_schedule, SCHEDULES)
+        check_choice("nonfinite", self.nonfinite, NONFINITE)
         for name in ("shots", "queries", "filters", "tasks", "updates", "updates_per_dispatch"):
             check_count(name, getattr(self, name))
-        for name in ("validation_tasks", "checkpoint_every"):
+        for name in ("validation_tasks", "checkpoint_every", "keep_checkpoints"):
             check_count(name, getattr(self, name))
-        for name in ("inner_steps", "evaluation_steps", "validate_every"):
+        for name in ("inner_steps", "evaluation_steps", "validate_every", "warm_up"):
             check_count(name, getattr(self, name), least=0)
         check_count("ways", self.ways, least=2)
         for width in self.hidden:
@@ -151,7 +168,7 @@ class Config:
             check_count("chunk", self.chunk)
         for name in ("seed", "split_seed"):
             check_seed(name, getattr(self, name))
-        for name in ("inner_batch", "training_shots"):
+        for name in ("inner_batch", "training_shots", "patience"):
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name))
         check_choice("inner_optimizer", self.inner_optimizer, INNER_OPTIMIZERS)
@@ -167,11 +184,12 @@ class Config:
                 re.compile(self.adapts)
             except re.error as error:
                 raise InputError(f"`adapts` was {self.adapts!r}; as a pattern: {error}.") from error
-        if self.inner_clip is not None and not 0 < self.inner_clip < math.inf:
-            raise InputError(f"`inner_clip` was {self.inner_clip}; it must be above 0.")
-        for name in ("inner_lr", "meta_lr"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise InputError(f"`{name}` was {getattr(self, name)}; it must be above 0.")
+        for name in ("inner_lr", "meta_lr", "inner_clip", "meta_clip"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise InputError(f"`{name}` was {value}; it must be a finite number above 0.")
+        if self.patience is not None and not self.validate_every:
+            raise InputError("`patience` was given; it needs a `validate_every` above 0.")
         models = _MODELS_FOR.get(self.data, MODELS[:4])
         if self.model not in models:
             raise InputError(

@@ -1,12 +1,15 @@
-"""Intervals, and the log of a run as JSON lines."""
+"""Intervals, and the log of a run: JSON lines, and TensorBoard's files made of them."""
 
 import json
 import math
-from collections.abc import Iterable
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from maml_jax.extras import require
 
 
 def confidence_95(per_task: np.ndarray) -> np.ndarray:
@@ -35,20 +38,58 @@ def to_json(record: Any, **options: Any) -> str:
     return json.dumps(finite(record), allow_nan=False, **options)
 
 
-def append(path: Path, record: dict[str, Any]) -> None:
-    """Add one line to a log."""
-    with path.open("a") as file:
-        file.write(to_json(record) + "\n")
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """The records of a log; a last line that was cut short is left out."""
+def read(run: Path) -> list[dict[str, Any]]:
+    """The records of a run's log; a last line that was cut short is left out."""
+    path = run / "metrics.jsonl"
     lines = path.read_text().split("\n") if path.exists() else []
     return [json.loads(line) for line in lines[:-1]]
 
 
-def rewrite(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    """Replace a log, all or nothing."""
-    fresh = path.with_suffix(".new")
-    fresh.write_text("".join(to_json(record) + "\n" for record in records))
-    fresh.replace(path)
+class Log:
+    """The log of a run, `metrics.jsonl`, that goes on from update `done`.
+
+    What was logged later than `done` comes from updates whose result was not saved: they will be
+    made, and logged, again. With `tensorboard`, the same figures go to files for TensorBoard in
+    `tensorboard/`, which are written anew from the log at each start.
+    """
+
+    def __init__(self, run: Path, done: int, *, tensorboard: bool = False):
+        self._path = run / "metrics.jsonl"
+        self.records = [record for record in read(run) if record["update"] <= done]
+        fresh = self._path.with_suffix(".new")
+        fresh.write_text("".join(to_json(record) + "\n" for record in self.records))
+        fresh.replace(self._path)
+        self._board = None
+        if tensorboard:
+            folder = run / "tensorboard"
+            shutil.rmtree(folder, ignore_errors=True)
+            self._board = require("tensorboardX", "cli").SummaryWriter(str(folder))
+            for record in self.records:
+                self._draw(record)
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add a record; its `update` says how many updates were made."""
+        with self._path.open("a") as file:
+            file.write(to_json(record) + "\n")
+        self.records.append(json.loads(to_json(record)))
+        self._draw(record)
+
+    def flush(self) -> None:
+        """Have the disk hold it, before a checkpoint that relies on it."""
+        with self._path.open("a") as file:
+            os.fsync(file.fileno())
+
+    def close(self) -> None:
+        if self._board is not None:
+            self._board.close()
+
+    def _draw(self, record: dict[str, Any]) -> None:
+        if self._board is None:
+            return
+        kind, values = "training", record
+        if "validation" in record:
+            kind, values = "validation", record["validation"]
+        for name, value in values.items():
+            if name != "update" and isinstance(value, int | float):
+                self._board.add_scalar(f"{kind}/{name}", value, record["update"])
+        self._board.flush()

@@ -18,7 +18,7 @@ class Train:
     """The folder of the run, which must not exist; if not given, runs/RECIPE-ALGORITHM-SEED."""
     resume: Path | None = None
     """Go on with this run instead, exactly as if it had never stopped; of the other options only
-    --updates may be given with it."""
+    --updates and --nonfinite may be given with it."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Resume:
     """The folder of the run to go on with."""
     updates: int | None = None
     """Go on to this many updates in all; a cosine schedule then ends there."""
+    nonfinite: str | None = None
+    """What to do about an update that is not finite from now on: stop or skip."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Evaluate:
     """Another data set to test on, such as mnist; the one of training where not given."""
     data_dir: Path | None = None
     """The folder of the data's files; the one of training where not given."""
+    checkpoint: str = "latest"
+    """Which weights: those of the latest checkpoint, or of the best by validation."""
     seed: int = 0
     """Decides the tasks."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False

@@ -25,7 +25,7 @@ def draw(run: Path, config: Config, problem: Problem, meta: Meta) -> list[Path]:
     episode = jax.jit(source.sample)(source.store, key)
     adapting = _sine if config.data == "sinusoid" else _grid
     figures = {
-        "learning_curve.png": _learning_curve(metrics.read(run / "metrics.jsonl"), config),
+        "learning_curve.png": _learning_curve(metrics.read(run), config),
         "episode.png": adapting(problem.learner, meta, episode, config),
     }
     for name, figure in figures.items():

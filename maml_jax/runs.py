@@ -1,32 +1,36 @@
-"""Run folders: made, opened again, evaluated."""
+"""Run folders: made, locked, opened again, evaluated."""
 
 import dataclasses
 import json
-import platform
-from collections.abc import Callable
-from importlib import metadata
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from maml_jax import metrics, record
 from maml_jax.build import Problem, build
 from maml_jax.checkpoint import Checkpoints
 from maml_jax.config import Config, read_config
 from maml_jax.data import DataSet
 from maml_jax.data import load as load_data
-from maml_jax.errors import InputError, check_count, check_seed
+from maml_jax.errors import InputError, check_choice, check_count, check_seed
 from maml_jax.evaluate import Evaluator, summary
-from maml_jax.train import State, initial_state, training_tasks
+from maml_jax.extras import require
+from maml_jax.train import best_validation, training_tasks
+from maml_jax.updates import State, initial_state
 
 
 def create(config: Config, run: Path) -> tuple[Problem, State]:
-    """Check everything, then make the folder and write `config.json` there.
+    """Check everything, then make the folder, with `config.json` in it.
 
     Raises:
       InputError: a bad config, data that does not allow it, or a folder that exists.
     """
-    if run.exists():
+    if os.path.lexists(run):
         raise InputError(
             f"`out` was {run}, which exists; name another, or go on with it by --resume."
         )
@@ -34,22 +38,104 @@ def create(config: Config, run: Path) -> tuple[Problem, State]:
     training_tasks(config, problem)
     for split in ("val", "test"):
         problem.data.tasks(split, ways=config.ways, shots=config.shots, queries=config.queries)
-    run.mkdir(parents=True)
-    record = {"config": config.to_json(), "data": problem.data.facts(), "versions": versions()}
-    (run / "config.json").write_text(json.dumps(record, indent=2) + "\n")
-    return problem, initial_state(problem, config)
+    state = initial_state(problem, config)
+    with new_folder(run) as fresh:
+        fresh.mkdir()
+        _write_config(fresh, record.make(config, problem.data))
+    return problem, state
 
 
-def load(run: Path, **changes: Any) -> tuple[Config, Problem, State]:
-    """A run as it was last saved, with `changes` of its config, those that are not None.
+@contextmanager
+def new_folder(run: Path) -> Iterator[Path]:
+    """A path nearby for what becomes the folder `run` if all goes well, whole or not at all.
 
     Raises:
-      InputError: not the folder of a run, no checkpoint in it or a damaged one, or missing data.
+      InputError: the folder cannot be made.
     """
-    given = {name: value for name, value in changes.items() if value is not None}
-    config = dataclasses.replace(read_config(run), **given).check()
+    try:
+        near = next(folder for folder in run.absolute().parents if folder.is_dir())
+        with tempfile.TemporaryDirectory(dir=near, prefix=".") as folder:
+            yield Path(folder, "run")
+            run.absolute().parent.mkdir(parents=True, exist_ok=True)
+            Path(folder, "run").rename(run)
+    except OSError as error:
+        raise InputError(f"`out` was {run}; it cannot be made: {error.strerror}.") from error
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Keep other processes from training in this folder; the system ends it with the process.
+
+    Raises:
+      InputError: another process trains there, or there is no such folder.
+    """
+    filelock = require("filelock", "cli")
+    read_config(run)
+    try:
+        with filelock.FileLock(run / "lock", blocking=False):
+            yield
+    except filelock.Timeout as error:
+        raise InputError(f"`run` was {run}, in which another process trains now.") from error
+
+
+def load(
+    run: Path, *, checkpoint: str = "latest", data_dir: Path | None = None
+) -> tuple[Config, Problem, State]:
+    """A run as it was saved.
+
+    Args:
+      run: its folder.
+      checkpoint: `latest`, or `best` by validation.
+      data_dir: where the data is now; None: where it was.
+
+    Raises:
+      InputError: not the folder of a run, no checkpoint in it, a damaged one, or other data.
+    """
+    check_choice("checkpoint", checkpoint, ("latest", "best"))
+    config, problem, state = _opened(run, {} if data_dir is None else {"data_dir": data_dir})
+    update = None
+    if checkpoint == "best":
+        update = best_validation(metrics.read(run))
+        if update is None:
+            raise InputError(f"`checkpoint` was 'best'; {run} has no validation in its log.")
+    state, kept = Checkpoints(run).restore(state, update)
+    record.check(run, kept, record.make(config, problem.data))
+    return config, problem, state
+
+
+def resume(run: Path, **changes: Any) -> tuple[Config, Problem, State]:
+    """A run to go on with, from its newest whole checkpoint, or from the start if there is none.
+
+    Args:
+      run: its folder, which the caller has locked.
+      changes: new values for fields of its config that `RESUMABLE` names; None: the old value.
+
+    Raises:
+      InputError: as for `load`.
+    """
+    changes = {name: value for name, value in changes.items() if value is not None}
+    config, problem, state = _opened(run, changes)
+    now = record.make(config, problem.data)
+    checkpoints = Checkpoints(run)
+    kept = json.loads((run / "config.json").read_text())
+    if checkpoints.updates():
+        state, kept = checkpoints.restore(state)
+    record.check(run, kept, now)
+    if changes:
+        _write_config(run, now)
+    return config, problem, state
+
+
+def _opened(run: Path, changes: dict[str, Any]) -> tuple[Config, Problem, State]:
+    config = dataclasses.replace(read_config(run), **changes).check()
     problem = build(config)
-    return config, problem, Checkpoints(run).restore(initial_state(problem, config))
+    return config, problem, initial_state(problem, config)
+
+
+def _write_config(run: Path, content: dict[str, Any]) -> None:
+    fresh = run / "config.new"
+    fresh.write_text(json.dumps(content, indent=2) + "\n")
+    fresh.replace(run / "config.json")
 
 
 def evaluate(
@@ -64,6 +150,7 @@ def evaluate(
     per_step: bool = True,
     data: str | None = None,
     data_dir: Path | None = None,
+    checkpoint: str = "latest",
     seed: int = 0,
     progress: Callable[[int], Any] = lambda _: None,
 ) -> dict[str, Any]:
@@ -80,6 +167,7 @@ def evaluate(
       per_step: judge the weights after every inner step, and not the last alone.
       data: another data set to test on; None: the one of training.
       data_dir: the folder of the data's files; None: the one of training.
+      checkpoint: `latest`, or `best` by validation.
       seed: decides the tasks.
       progress: told of tasks done.
 
@@ -90,7 +178,7 @@ def evaluate(
     check_seed("seed", seed)
     if steps is not None:
         check_count("steps", steps, least=0)
-    config, problem, state = load(run, data_dir=data_dir)
+    config, problem, state = load(run, checkpoint=checkpoint, data_dir=data_dir)
     steps = config.evaluation_steps if steps is None else steps
     shots = config.shots if shots is None else shots
     tested = _other_data(config, problem.data, data)
@@ -117,7 +205,7 @@ def evaluate(
         else "each query with the support set",
         **summary(scores),
         "config": {name: value for name, value in config.to_json().items() if name != "data_dir"},
-        "versions": versions(),
+        "versions": record.versions(),
     }
 
 
@@ -132,10 +220,3 @@ def _other_data(config: Config, trained_on: DataSet, name: str | None) -> DataSe
             f"the model of this run takes {config.data}'s, {trained_on.input_shape}."
         )
     return data
-
-
-def versions() -> dict[str, str]:
-    """What computed a run."""
-    packages = ("maml-jax", "jax", "jaxlib", "flax", "optax", "numpy")
-    found = {name: metadata.version(name) for name in packages}
-    return {"python": platform.python_version(), **found, "device": jax.devices()[0].device_kind}

@@ -1,53 +1,38 @@
-"""Meta-training: many updates per dispatch on the device; the host only logs and saves."""
+"""Meta-training from the host's side: dispatches, log, validation, checkpoints, stopping."""
 
-import math
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from maml_jax import metrics
+from maml_jax import record
 from maml_jax.build import Problem
 from maml_jax.checkpoint import Checkpoints
 from maml_jax.config import Config
 from maml_jax.data import TaskSource
 from maml_jax.evaluate import Evaluator, summary
 from maml_jax.extras import require
-from maml_jax.tasks import over_tasks, task_mesh
-from maml_jax.types import Meta, MetaLearner
+from maml_jax.feed import Feed
+from maml_jax.interruption import interruption
+from maml_jax.metrics import Log
+from maml_jax.tasks import task_mesh
+from maml_jax.types import Meta
+from maml_jax.updates import State, make_updates
 
 
-class State(NamedTuple):
-    """All that an update changes; with the config and the seed it decides the rest of the run."""
+class Outcome(NamedTuple):
+    """How training ended."""
 
-    meta: Meta
-    optimizer: Any
-    update: jax.Array
-    """How many updates were made, int32."""
+    state: State
+    ended: Literal["done", "interrupted", "early"]
+    """`early`: the validations did not get better any more."""
 
 
 class TrainingError(RuntimeError):
     """Training cannot go on; the last checkpoint is good."""
-
-
-def outer_optimizer(config: Config) -> optax.GradientTransformation:
-    """Adam at the rate of the config, which by default falls along half a cosine to 0."""
-    rate = config.meta_lr
-    if config.meta_schedule == "cosine":
-        rate = optax.cosine_decay_schedule(config.meta_lr, config.updates)
-    return optax.adam(rate)
-
-
-def initial_state(problem: Problem, config: Config) -> State:
-    meta = problem.learner.init(problem.params)
-    return State(meta, outer_optimizer(config).init(meta), jnp.zeros((), jnp.int32))
 
 
 def training_tasks(config: Config, problem: Problem) -> TaskSource:
@@ -61,91 +46,152 @@ def training_tasks(config: Config, problem: Problem) -> TaskSource:
     )
 
 
-def make_updates(
-    learner: MetaLearner, source: TaskSource, config: Config, mesh: Mesh
-) -> Callable[[State, Any, int], tuple[State, dict[str, jax.Array]]]:
-    """`run(state, store, n) -> (state, metrics)`: `n` updates in one dispatch, metrics their means.
-
-    The state's memory is reused. `n` is an argument of the compiled program: it compiles once.
-    """
-    step = over_tasks(learner, config.chunk, mesh)
-    optimizer = outer_optimizer(config)
-    task_key = jax.random.fold_in(jax.random.key(config.seed), 1)
-
-    def update(state: State, store: Any) -> tuple[State, dict[str, jax.Array]]:
-        keys = jax.random.split(jax.random.fold_in(task_key, state.update), config.tasks)
-        episodes = jax.vmap(source.sample, in_axes=(None, 0))(store, keys)
-        (_, values), grads = step(state.meta, episodes, state.update / config.updates)
-        changes, moments = optimizer.update(grads, state.optimizer, state.meta)
-        return State(optax.apply_updates(state.meta, changes), moments, state.update + 1), values
-
-    def run(state, store, n):
-        def body(_, carry):
-            state, sums = carry
-            state, values = update(state, store)
-            return state, jax.tree.map(jnp.add, sums, values)
-
-        values = jax.eval_shape(update, state, store)[1]
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), values)
-        state, sums = jax.lax.fori_loop(0, n, body, (state, zeros))
-        return state, jax.tree.map(lambda leaf: leaf / n, sums)
-
-    return jax.jit(run, donate_argnums=0)
-
-
 def train(
     config: Config, run: Path, problem: Problem, state: State, *, quiet: bool = False
-) -> State:
+) -> Outcome:
     """Train in the folder `run` from `state` until `config.updates`, or until interrupted.
 
-    Writes `metrics.jsonl` (a line per dispatch, and one per validation) and `checkpoints/`.
-    SIGINT and SIGTERM end it after the dispatch in flight, with a checkpoint.
-
-    Returns:
-      The last state; its `update` is below `config.updates` where training was interrupted.
+    Writes `metrics.jsonl` (a line per dispatch, and one per validation) and `checkpoints/`. SIGINT
+    and SIGTERM end it after the dispatch in flight, with a checkpoint; a second one ends it at
+    once. The caller holds the run's lock (`runs.locked`).
 
     Raises:
-      TrainingError: the loss is not finite; the last checkpoint stays.
+      TrainingError: an update is not finite, or nothing can be written; the last good state is, or
+        stays, the newest checkpoint.
     """
-    checkpoints = Checkpoints(run)
-    log = run / "metrics.jsonl"
-    if log.exists():  # what was logged after the state was saved will be logged again
-        kept = [record for record in metrics.read(log) if record["update"] <= state.update]
-        metrics.rewrite(log, kept)
-    source = training_tasks(config, problem)
+    with interruption() as interrupted:
+        try:
+            folder = _Folder(config, run, problem, int(state.update))
+            return _train(config, problem, state, folder, interrupted, quiet)
+        except OSError as error:
+            kept = Checkpoints(run).updates()
+            last = f"The last checkpoint is of update {kept[-1]}" if kept else "There is none yet"
+            raise TrainingError(
+                f"{run} cannot be written: {error}. {last}; --resume goes on from there."
+            ) from error
+
+
+def _train(
+    config: Config,
+    problem: Problem,
+    state: State,
+    folder: "_Folder",
+    interrupted: Callable[[], bool],
+    quiet: bool,
+) -> Outcome:
     mesh = task_mesh(config.tasks)
+    source = training_tasks(config, problem)
     updates = make_updates(problem.learner, source, config, mesh)
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    state, store = jax.device_put((state, source.store), everywhere)
+    feed = Feed(source, config, state.key, mesh)
+    state = jax.device_put(state, feed.everywhere)
     validate = _validator(problem, config)
     done = int(state.update)
-    with _bar(config, done, quiet) as bar, _interruption() as interrupted:
-        while done < config.updates and not interrupted():
-            n = _until_next(done, config)
-            state, values = updates(state, store, n)
-            record = {name: float(value) for name, value in values.items()}
-            done += n
-            if not math.isfinite(record["loss"]):
+    with _bar(config, done, quiet) as bar, closing(folder.log), feed:
+        while done < config.updates and not interrupted() and not folder.stale():
+            until = _next_stop(done, config)
+            start, values, failed = done, _Means(), False
+            while done < until and not failed:
+                block, n = feed.block(done, until)
+                state, some, stopped = updates(state, block, n)
+                failed = bool(stopped)
+                reached = int(state.update)
+                values.add(some, reached - done)
+                done = reached
+            if done > start:
+                skipped = int(state.skipped)
+                means = values.result() | ({"skipped": skipped} if skipped else {})
+                folder.log.append({"update": done, **means})
+                shown = {name: f"{value:.3f}" for name, value in means.items()}
+                bar.set_postfix(shown, refresh=False)
+                bar.update(done - start)
+            if failed:
+                folder.save(state)
                 raise TrainingError(
-                    f"the loss was {record['loss']} within the {n} updates up to {done}; "
-                    f"the last checkpoint is kept. A smaller `inner_lr` or `meta_lr` may help."
+                    f"the loss of update {done + 1}, or what it would have made of the "
+                    f"meta-parameters, was not finite; the state before it is kept. A smaller "
+                    "`inner_lr` or `meta_lr`, or `meta_clip`, may help; --resume with --nonfinite "
+                    "skip goes on without such updates."
                 )
-            metrics.append(log, {"update": done, **record})
-            bar.set_postfix({name: f"{value:.3f}" for name, value in record.items()}, refresh=False)
-            bar.update(n)
+            better = False
             if config.validate_every and done % config.validate_every == 0:
-                metrics.append(log, {"update": done, "validation": validate(state.meta)})
-            if done % config.checkpoint_every == 0:
-                checkpoints.save(done, state)
-    checkpoints.save(done, state)
-    return jax.tree.map(np.asarray, state)
+                better = folder.judge(done, validate(state.meta))
+            if better or done % config.checkpoint_every == 0:
+                folder.save(state)
+    folder.save(state)
+    state = jax.tree.map(np.asarray, state)
+    if done >= config.updates:
+        return Outcome(state, "done")
+    return Outcome(state, "early" if folder.stale() else "interrupted")
 
 
-def _until_next(done: int, config: Config) -> int:
-    """How many updates to the next multiple of anything that the host does."""
+class _Folder:
+    """What training writes: the log and the checkpoints, and what it knows from them."""
+
+    def __init__(self, config: Config, run: Path, problem: Problem, done: int):
+        self._config = config
+        self._record = record.make(config, problem.data)
+        self.checkpoints = Checkpoints(run)
+        self.checkpoints.forget_after(done)
+        self.log = Log(run, done, tensorboard=config.tensorboard)
+
+    def judge(self, update: int, validation: dict[str, Any]) -> bool:
+        """Log a validation; whether it is the best so far."""
+        self.log.append({"update": update, "validation": validation})
+        return best_validation(self.log.records) == update
+
+    def stale(self) -> bool:
+        """Whether as many validations as the config's `patience` were not the best so far."""
+        if self._config.patience is None:
+            return False
+        judged = [entry["update"] for entry in self.log.records if "validation" in entry]
+        best = best_validation(self.log.records)
+        return best is not None and len(judged[judged.index(best) :]) > self._config.patience
+
+    def save(self, state: State) -> None:
+        self.log.flush()
+        self.checkpoints.save(int(state.update), state, self._record)
+        best = best_validation(self.log.records)
+        self.checkpoints.prune(self._config.keep_checkpoints, best)
+
+
+def best_validation(records: list[dict[str, Any]]) -> int | None:
+    """The update of the best validation, by accuracy or else by loss; the first of equals."""
+    best, score = None, -np.inf
+    for entry in records:
+        judged = entry.get("validation", {})
+        value = judged.get("accuracy")
+        if value is None and judged.get("loss") is not None:
+            value = -judged["loss"]
+        if value is not None and value > score:
+            best, score = entry["update"], value
+    return best
+
+
+class _Means:
+    """Means of metrics over the parts of a dispatch."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[dict[str, Any], int]] = []
+
+    def add(self, values: dict[str, Any], updates: int) -> None:
+        if updates:
+            self._parts.append(({name: float(value) for name, value in values.items()}, updates))
+
+    def result(self) -> dict[str, float]:
+        if len(self._parts) == 1:
+            return self._parts[0][0]
+        total = sum(updates for _, updates in self._parts)
+        names = self._parts[0][0] if self._parts else {}
+        return {
+            name: sum(values[name] * updates for values, updates in self._parts) / total
+            for name in names
+        }
+
+
+def _next_stop(done: int, config: Config) -> int:
+    """The next update that is a multiple of anything that the host does."""
     periods = [config.updates_per_dispatch, config.checkpoint_every, config.validate_every]
-    steps = [period - done % period for period in periods if period]
-    return min(*steps, config.updates - done)
+    return min(*(done + period - done % period for period in periods if period), config.updates)
 
 
 def _validator(problem: Problem, config: Config) -> Callable[[Meta], dict[str, Any]]:
@@ -165,22 +211,3 @@ def _bar(config: Config, done: int, quiet: bool) -> Any:
     return tqdm(
         total=config.updates, initial=done, unit="update", desc=config.recipe, disable=quiet
     )
-
-
-@contextmanager
-def _interruption() -> Iterator[Callable[[], bool]]:
-    """A function that says whether SIGINT or SIGTERM came; a second one has its usual effect."""
-    received = []
-
-    def note(number, _):
-        received.append(number)
-        signal.signal(number, previous[number])
-
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in previous:
-        signal.signal(number, note)
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

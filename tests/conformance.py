@@ -12,7 +12,7 @@ from problems import Compilations, classification, conv4, distance, perceptron
 import maml_jax as mj
 from maml_jax.algorithms.anil import is_head
 from maml_jax.checkpoint import Checkpoints
-from maml_jax.train import State
+from maml_jax.updates import State
 
 ALGORITHMS = {
     "maml": mj.maml,
@@ -188,9 +188,11 @@ def test_mixed_equals_reverse(name, x64):
 def test_meta_parameters_go_through_a_checkpoint_and_back(name, tmp_path):
     params, apply = perceptron()
     meta = ALGORITHMS[name](apply, 0.3, 2).init(params)
-    state = State(meta, optax.adam(1e-3).init(meta), jnp.asarray(7, jnp.int32))
-    Checkpoints(tmp_path).save(7, state)
-    restored = Checkpoints(tmp_path).restore(jax.tree.map(jnp.zeros_like, state))
+    seven, key = jnp.asarray(7, jnp.int32), jax.random.key_data(jax.random.key(3))
+    state = State(meta, optax.adam(1e-3).init(meta), seven, seven, key)
+    Checkpoints(tmp_path).save(7, state, {"config": name})
+    restored, record = Checkpoints(tmp_path).restore(jax.tree.map(jnp.zeros_like, state))
+    assert record == {"config": name}
     assert jax.tree.structure(restored) == jax.tree.structure(state)
     for got, saved in zip(jax.tree.leaves(restored), jax.tree.leaves(state), strict=True):
         np.testing.assert_array_equal(got, saved)

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from functools import cache
 from pathlib import Path
 
@@ -49,13 +50,14 @@ def test_a_run_folder_holds_what_a_run_is(whole):
 def test_a_resumed_run_ends_in_the_same_bits(whole, tmp_path, monkeypatch, capsys):
     run = tmp_path / "run"
 
-    def append_and_stop(path, record, append=metrics.append):
-        append(path, record)
+    def append_and_stop(log, record, append=metrics.Log.append):
+        append(log, record)
         if record["update"] == 15:
             signal.raise_signal(signal.SIGINT)
+            time.sleep(0.2)  # another thread hears of it
 
     with monkeypatch.context() as patch:
-        patch.setattr(metrics, "append", append_and_stop)
+        patch.setattr(metrics.Log, "append", append_and_stop)
         assert main([*SINUSOID, "--updates", "40", "--out", str(run)]) == 0
     assert f"stopped after 15 updates; go on with: maml-jax train --resume {run}" in (
         capsys.readouterr().err
@@ -118,10 +120,10 @@ def test_a_signal_saves_and_the_run_goes_on(tmp_path):
         assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 0
+    assert process.returncode == 0, said
     assert f"go on with: maml-jax train --resume {run}" in said
     state = runs.load(run)[2]
-    assert int(state.update) == metrics.read(run / "metrics.jsonl")[-1]["update"]
+    assert int(state.update) == metrics.read(run)[-1]["update"]
     assert int(state.update) % 5 == 0
 
 
@@ -231,7 +233,7 @@ def places(whole, tmp_path_factory):
     config = json.loads((whole / "config.json").read_text())
     config["config"]["hidden"] = [40, 30]
     (folder / "other" / "config.json").write_text(json.dumps(config))
-    for file in (folder / "damaged" / "checkpoints" / "40").rglob("*"):
+    for file in (folder / "damaged" / "checkpoints").rglob("*"):
         if file.is_file() and file.parent.name == "d":
             file.write_bytes(file.read_bytes()[:-9])
     return {path.name: path for path in folder.iterdir()} | {"whole": whole}
@@ -260,14 +262,3 @@ def test_bad_input_is_one_line_and_harmless(line, places, tmp_path, monkeypatch,
         assert part in said
     assert snapshot(places) == before
     assert list(Path().iterdir()) == []
-
-
-def test_an_exploding_run_says_so_and_keeps_its_checkpoint(tmp_path, capsys):
-    run = tmp_path / "run"
-    assert main([*SINUSOID, "--updates", "20", "--out", str(run)]) == 0
-    config = json.loads((run / "config.json").read_text())
-    config["config"]["meta_lr"] = 1e38
-    (run / "config.json").write_text(json.dumps(config))
-    assert main(["train", "--resume", str(run), "--updates", "40"]) == 1
-    assert "the last checkpoint is kept" in capsys.readouterr().err
-    assert int(runs.load(run)[2].update) == 20

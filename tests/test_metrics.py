@@ -26,13 +26,22 @@ def test_one_task_has_no_interval():
 
 
 def test_a_log_comes_back_without_a_line_that_was_cut_short(tmp_path):
-    log = tmp_path / "log.jsonl"
-    assert metrics.read(log) == []
-    metrics.append(log, {"update": 1})
-    metrics.append(log, {"update": 2})
-    with log.open("a") as file:
+    assert metrics.read(tmp_path) == []
+    log = metrics.Log(tmp_path, 0)
+    log.append({"update": 1, "loss": 0.5})
+    log.append({"update": 2, "loss": math.nan})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"upda')
-    assert metrics.read(log) == [{"update": 1}, {"update": 2}]
-    metrics.rewrite(log, [{"update": 1}])
-    assert metrics.read(log) == [{"update": 1}]
-    assert list(tmp_path.iterdir()) == [log]
+    records = [{"update": 1, "loss": 0.5}, {"update": 2, "loss": None}]
+    assert metrics.read(tmp_path) == log.records == records
+
+
+def test_a_log_that_goes_on_forgets_what_was_not_saved(tmp_path):
+    log = metrics.Log(tmp_path, 0)
+    for update in (1, 2, 3):
+        log.append({"update": update})
+    log = metrics.Log(tmp_path, 2)
+    assert log.records == metrics.read(tmp_path) == [{"update": 1}, {"update": 2}]
+    log.append({"update": 3, "loss": 1.0})
+    assert [record["update"] for record in metrics.read(tmp_path)] == [1, 2, 3]
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]

@@ -15,8 +15,11 @@ class TaskSource(NamedTuple):
     """
 
     store: Any
-    sample: Callable[[Any, jax.Array], Episode]
+    sample: Callable[[Any, Any], Episode]
     """`sample(store, key) -> one episode`; for use inside `jit` and under `vmap`."""
+    load: Callable[[jax.Array], Any] | None = None
+    """Where the images stay on the host: `load(keys)` fetches what these tasks need, a pytree with
+    the axes of `keys` first, and `sample` takes that in place of the key."""
 
 
 class DataSet(Protocol):

@@ -2,9 +2,7 @@
 
 import json
 import os
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from maml_jax import runs
+from maml_jax import record, runs
 from maml_jax.build import Problem
 from maml_jax.checkpoint import Checkpoints
 from maml_jax.config import Config
@@ -21,8 +19,8 @@ from maml_jax.exchange import storage
 from maml_jax.exchange.layouts import Arrays, flatten, flattened_layers
 from maml_jax.exchange.matching import match
 from maml_jax.exchange.networks import to_flax, to_torch, torch_names
-from maml_jax.train import initial_state
 from maml_jax.trees import by_path, path_name
+from maml_jax.updates import initial_state
 from maml_jax.version import __version__
 
 EXTRAS = "meta."
@@ -94,25 +92,12 @@ def import_run(file: Path, config: Config, run: Path, mapping: Path | None = Non
         raise InputError(f"`out` was {run}, which exists; name another.")
     held = storage.read(file)
     given = {} if mapping is None else _read_mapping(mapping)
-    try:
-        with _new_folder(run) as fresh:
-            problem, _ = runs.create(config, fresh)
-            params, meta, done = _fit(held, config, problem, given, ordered=file.suffix == ".pt")
-            state = initial_state(problem._replace(params=params), config)
-            Checkpoints(fresh).save(0, state._replace(meta=meta))
-    except OSError as error:
-        raise InputError(f"`out` was {run}; it cannot be made: {error.strerror}.") from error
+    with runs.new_folder(run) as fresh:
+        problem, _ = runs.create(config, fresh)
+        params, meta, done = _fit(held, config, problem, given, ordered=file.suffix == ".pt")
+        state = initial_state(problem._replace(params=params), config)._replace(meta=meta)
+        Checkpoints(fresh).save(0, state, record.make(config, problem.data))
     return done
-
-
-@contextmanager
-def _new_folder(run: Path) -> Iterator[Path]:
-    """A place nearby for what becomes the folder `run` if all goes well."""
-    near = next(folder for folder in run.absolute().parents if folder.is_dir())
-    with tempfile.TemporaryDirectory(dir=near, prefix=".") as folder:
-        yield Path(folder, "run")
-        run.absolute().parent.mkdir(parents=True, exist_ok=True)
-        Path(folder, "run").rename(run)
 
 
 def _fit(
