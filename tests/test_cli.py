@@ -116,7 +116,7 @@ def test_a_signal_saves_and_the_run_goes_on(tmp_path):
     run = tmp_path / "run"
     command = [sys.executable, "-m", "maml_jax.cli", *SINUSOID, "--updates", "1000000"]
     process = subprocess.Popen([*command, "--out", str(run)], stderr=subprocess.PIPE, text=True)
-    while not (run / "metrics.jsonl").exists():
+    while not metrics.read(run):
         assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
