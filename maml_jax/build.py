@@ -27,11 +27,25 @@ def build(config: Config) -> Problem:
     Raises:
       InputError: the data is not there, or the model does not fit it.
     """
-    data = load(config.data, config.data_dir, config.split_seed)
+    data = load_data(config)
     params, apply = from_flax(build_model(config, data))
     learner = build_learner(config, apply, data)
     learner.init(params)  # says whether the algorithm can take this model
     return Problem(learner, params, data)
+
+
+def load_data(config: Config, name: str | None = None, **fit: Any) -> DataSet:
+    """The config's data, or, to test on, that of another `name`, its images made to `fit`."""
+    shape: dict[str, Any] = fit or {"image_size": config.image_size, "channels": config.channels}
+    own: dict[str, Any] = {"class_split": config.class_split} if name is None else {}
+    return load(
+        name or config.data,
+        config.data_dir,
+        config.split_seed,
+        in_memory_gb=config.in_memory_gb,
+        **shape,
+        **own,
+    )
 
 
 def build_learner(config: Config, apply: Apply, data: DataSet) -> MetaLearner:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from maml_jax import algorithms
-from maml_jax.data import DATA_SETS
-from maml_jax.errors import InputError, check_choice, check_count, check_seed
+from maml_jax.errors import InputError, check_choice, check_count, check_number, check_seed
 from maml_jax.metagrad import Differentiate
 
 ALGORITHMS = tuple(name.replace("_", "-") for name in algorithms.__all__)
@@ -56,11 +55,22 @@ class Config:
     """How to meta-learn: anil, boil, cavia, fomaml, imaml, maml, maml-plus-plus, meta-curvature,
     meta-sgd, pretrained, proto-maml, protonet, reptile, scratch."""
     data: str = "glyphs"
-    """The tasks: glyphs (embedded), omniglot, sequences, sinusoid; mnist is to evaluate on."""
+    """The tasks: glyphs (embedded), omniglot, mnist, mini-imagenet, cifar-fs, fc100, sequences,
+    sinusoid; a folder, zip or .npz of images; or what TFDS prepared, by its name."""
     data_dir: Path | None = None
     """The folder of the data's files; the environment variable MAML_JAX_DATA where not given."""
     split_seed: int = 1
     """Which random split of the classes, where the data set is split at random."""
+    class_split: str | None = None
+    """Which classes are for what: finn or vinyals for omniglot; else a JSON file, {"train":
+    [names], "val": ..., "test": ...}. None: the set's own, or 64, 16 and 20 % at random."""
+    image_size: int | None = None
+    """Resize images to that many pixels a side. None: the set's usual size, or their own."""
+    channels: int | None = None
+    """1 makes images grey, 3 gives them colours. None: as they are."""
+    in_memory_gb: float | None = None
+    """Splits larger than that stay on the host, and tasks are fetched ahead. None: a quarter of the
+    device's memory."""
     ways: int = 5
     """Classes in a task; regression has none."""
     shots: int = 1
@@ -150,7 +160,6 @@ class Config:
     def check(self) -> "Config":
         """The config itself, or an `InputError` that names the first bad field."""
         check_choice("algorithm", self.algorithm, ALGORITHMS)
-        check_choice("data", self.data, DATA_SETS)
         check_choice("model", self.model, MODELS)
         check_choice("downsample", self.downsample, DOWNSAMPLES)
         check_choice("meta_schedule", self.meta_schedule, SCHEDULES)
@@ -195,6 +204,8 @@ class Config:
             raise InputError(
                 f"`model` was {self.model!r}; {self.data} takes {' or '.join(models)}."
             )
+        if self.in_memory_gb is not None:
+            check_number("in_memory_gb", self.in_memory_gb)
         if self.model in ("gru", "lstm") and len(self.hidden) != 1:
             raise InputError(f"`hidden` was {self.hidden}; {self.model} has one width.")
         return self

@@ -47,14 +47,15 @@ class Evaluate:
     """Support examples per class; those of training where not given."""
     steps: int | None = None
     """Inner steps; the evaluation steps of the run's config where not given."""
-    split: str = "test"
-    """Which classes: test, val, train."""
+    split: str | None = None
+    """Which classes: test, val, train or all; if not given, test, and of another data set all."""
     transductive: bool = True
     """Normalise a task's queries together; if not, each query with the support set alone."""
     per_step: bool = True
     """Judge after every inner step; if not, after the last alone, which is faster."""
     data: str | None = None
-    """Another data set to test on, such as mnist; the one of training where not given."""
+    """Another data set to test on, by name or path, its images resized and made grey or coloured
+    as those of training; the one of training where not given."""
     data_dir: Path | None = None
     """The folder of the data's files; the one of training where not given."""
     checkpoint: str = "latest"

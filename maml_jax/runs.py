@@ -12,11 +12,10 @@ from typing import Any
 import jax
 
 from maml_jax import metrics, record
-from maml_jax.build import Problem, build
+from maml_jax.build import Problem, build, load_data
 from maml_jax.checkpoint import Checkpoints
 from maml_jax.config import Config, read_config
 from maml_jax.data import DataSet
-from maml_jax.data import load as load_data
 from maml_jax.errors import InputError, check_choice, check_count, check_seed
 from maml_jax.evaluate import Evaluator, summary
 from maml_jax.extras import require
@@ -145,7 +144,7 @@ def evaluate(
     queries: int = 15,
     shots: int | None = None,
     steps: int | None = None,
-    split: str = "test",
+    split: str | None = None,
     transductive: bool = True,
     per_step: bool = True,
     data: str | None = None,
@@ -162,10 +161,12 @@ def evaluate(
       queries: query examples per class.
       shots: support examples per class; None: those of training.
       steps: inner steps; None: the config's `evaluation_steps`.
-      split: `test`, `val` or `train`.
+      split: `test`, `val`, `train`, or of images `all`; None: `test`, but `all` of another data
+        set.
       transductive: normalise a task's queries together; if not, each with the support set alone.
       per_step: judge the weights after every inner step, and not the last alone.
-      data: another data set to test on; None: the one of training.
+      data: another data set to test on, its images resized, and made grey or coloured, as those
+        of training; None: the one of training.
       data_dir: the folder of the data's files; None: the one of training.
       checkpoint: `latest`, or `best` by validation.
       seed: decides the tasks.
@@ -182,6 +183,8 @@ def evaluate(
     steps = config.evaluation_steps if steps is None else steps
     shots = config.shots if shots is None else shots
     tested = _other_data(config, problem.data, data)
+    if split is None:
+        split = "test" if tested is problem.data else "all"
     source = tested.tasks(split, ways=config.ways, shots=shots, queries=queries)
     evaluator = Evaluator(
         problem.learner, source, steps=steps, transductive=transductive, per_step=per_step
@@ -213,7 +216,9 @@ def _other_data(config: Config, trained_on: DataSet, name: str | None) -> DataSe
     """The data set of that name, if a model for the other can take its examples."""
     if name is None or name == config.data:
         return trained_on
-    data = load_data(name, config.data_dir, config.split_seed)
+    image = len(trained_on.input_shape) == 3
+    size, _, channels = trained_on.input_shape if image else (None, None, None)
+    data = load_data(config, name, image_size=size, channels=channels)
     if data.input_shape != trained_on.input_shape or data.loss is not trained_on.loss:
         raise InputError(
             f"`data` was {name!r}, whose examples are {data.input_shape}; "

@@ -1,49 +1,69 @@
-"""Image files in a folder or in a zip, by the same names; nothing is ever unpacked to disk."""
+"""The files in a folder or in a zip, by the same names; nothing is ever unpacked to disk."""
 
 import zipfile
-from collections.abc import Iterator
+import zlib
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from maml_jax.errors import InputError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif"}
-LARGEST_IMAGE = 16 * 2**20  # bytes in its file
-LARGEST_ARCHIVE = 4 * 2**30  # bytes of all its images
+IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
+LARGEST_FILE = 16 * 2**20  # bytes of a file in a zip, unpacked
+LARGEST_ARCHIVE = 64 * 2**30  # bytes of all of them
 
 
-def image_files(place: Path) -> Iterator[tuple[str, bytes]]:
-    """Each image's name within `place`, with forward slashes, and its file's content.
+class Files:
+    """The files of `place`, a folder or a zip, that are images or end in one of `others`.
 
     Raises:
       InputError: a damaged zip, one with a path that leaves it, or one that unpacks too large.
     """
-    if place.is_dir():
-        for path in sorted(place.rglob("*")):
-            if path.suffix.lower() in SUFFIXES:
-                yield path.relative_to(place).as_posix(), path.read_bytes()
-        return
-    try:
-        with zipfile.ZipFile(place) as archive:
-            yield from _zipped(place, archive)
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise InputError(f"`data_dir` held {place.name}, a damaged zip: {error}.") from error
+
+    def __init__(self, place: Path, others: tuple[str, ...] = ()):
+        self.place = place
+        suffixes = {*IMAGES, *others}
+        self._archive: zipfile.ZipFile | None = None
+        if place.is_dir():
+            found = [path.relative_to(place) for path in place.rglob("*")]
+            self.names = sorted(p.as_posix() for p in found if p.suffix.lower() in suffixes)
+            return
+        try:
+            self._archive = zipfile.ZipFile(place)
+        except (zipfile.BadZipFile, OSError, EOFError) as error:
+            raise InputError(f"`data` held {place.name}, a damaged zip: {error}.") from error
+        members = [
+            member
+            for member in self._archive.infolist()
+            if PurePosixPath(member.filename).suffix.lower() in suffixes
+        ]
+        for member in members:
+            path = PurePosixPath(member.filename.replace("\\", "/"))
+            if path.is_absolute() or ".." in path.parts:
+                raise InputError(f"`data` held {place.name}, whose {path} leaves its folder.")
+        sizes = [member.file_size for member in members]
+        if max(sizes, default=0) > LARGEST_FILE or sum(sizes) > LARGEST_ARCHIVE:
+            raise InputError(
+                f"`data` held {place.name}, which unpacks to {sum(sizes)} bytes, {max(sizes)} for "
+                f"one file; at most {LARGEST_ARCHIVE} and {LARGEST_FILE} may be."
+            )
+        self.names = sorted(member.filename for member in members)
+
+    def read(self, name: str) -> bytes:
+        """The content of one."""
+        if self._archive is None:
+            return (self.place / name).read_bytes()
+        try:
+            return self._archive.read(name)  # no further than the size that was checked
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as e:
+            raise InputError(f"`data` held {self.place.name}, whose {name} is damaged: {e}.") from e
+
+    def stamp(self) -> list[Any]:
+        """What tells these files from others: names, sizes and times."""
+        if self._archive is not None:
+            return [str(self.place.absolute()), *_stamp(self.place)]
+        return [str(self.place.absolute()), *([n, *_stamp(self.place / n)] for n in self.names)]
 
 
-def _zipped(place: Path, archive: zipfile.ZipFile) -> Iterator[tuple[str, bytes]]:
-    members = [
-        member
-        for member in archive.infolist()
-        if PurePosixPath(member.filename).suffix.lower() in SUFFIXES
-    ]
-    for member in members:
-        path = PurePosixPath(member.filename)
-        if path.is_absolute() or ".." in path.parts:
-            raise InputError(f"`data_dir` held {place.name}, whose {path} leaves its folder.")
-    sizes = [member.file_size for member in members]
-    if max(sizes, default=0) > LARGEST_IMAGE or sum(sizes) > LARGEST_ARCHIVE:
-        raise InputError(
-            f"`data_dir` held {place.name}, which unpacks to {sum(sizes)} bytes; at most "
-            f"{LARGEST_IMAGE} for an image and {LARGEST_ARCHIVE} for all may be."
-        )
-    for member in members:
-        yield member.filename, archive.read(member)
+def _stamp(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]

@@ -5,13 +5,15 @@ letter; its images come from up to twelve DejaVu faces, each turned, sheared, sc
 random. Whole scripts are held out: a test task shows letters of a script never trained on.
 """
 
+import hashlib
 import math
 import unicodedata
 from pathlib import Path
 
 import numpy as np
 
-from maml_jax.data.images import ImageSet
+from maml_jax.data import pictures
+from maml_jax.data.listing import Listing
 from maml_jax.extras import require
 
 SCRIPTS = {
@@ -26,11 +28,13 @@ _CANVAS = 2 * SIZE  # drawn at twice the size, then averaged
 _FONT_SIZE = 40
 
 
-def load_glyphs(seed: int = 0) -> ImageSet:
+def list_glyphs(seed: int = 0) -> Listing:
     """Draw the set; `seed` decides the distortions, never the classes or the splits."""
     faces = _faces()
     rng = np.random.RandomState(seed)  # its streams are frozen, unlike `default_rng`'s
-    images, names, splits, seen = [], [], [], set()
+    classes: dict[str, list[np.ndarray]] = {}
+    splits: dict[str, list[str]] = {split: [] for split in SCRIPTS}
+    seen = set()
     for letter, split in _letters(faces):
         drawn = {face: _draw(font, letter) for face, (font, has) in faces.items() if letter in has}
         # Α, А and A are three letters and one picture: as classes they would leak between splits.
@@ -39,18 +43,14 @@ def load_glyphs(seed: int = 0) -> ImageSet:
             continue
         seen.add(picture)
         order = rng.permutation(len(drawn))
-        pictures = list(drawn.values())
-        images.append(
-            [_distort(pictures[order[i % len(order)]], rng) for i in range(IMAGES_PER_CLASS)]
-        )
-        names.append(unicodedata.name(letter))
-        splits.append(split)
-    return ImageSet(
-        name="glyphs",
-        images=np.array(images, np.uint8)[..., None],
-        class_names=tuple(names),
-        splits={split: np.flatnonzero(np.array(splits) == split) for split in SCRIPTS},
-    )
+        shapes = list(drawn.values())
+        name = unicodedata.name(letter)
+        classes[name] = [
+            _distort(shapes[order[i % len(order)]], rng) for i in range(IMAGES_PER_CLASS)
+        ]
+        splits[split].append(name)
+    stamp = hashlib.sha256(b"".join(i.tobytes() for of in classes.values() for i in of))
+    return Listing("glyphs", classes, pictures.from_array, stamp.hexdigest(), splits)
 
 
 def _faces():

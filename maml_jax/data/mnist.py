@@ -1,4 +1,4 @@
-"""MNIST from its four idx files (LeCun, Cortes, Burges): a domain to test on."""
+"""MNIST from its four idx files (LeCun, Cortes, Burges)."""
 
 import gzip
 import math
@@ -7,33 +7,28 @@ from pathlib import Path
 
 import numpy as np
 
-from maml_jax.data.images import ImageSet
+from maml_jax.data import pictures
+from maml_jax.data.listing import Listing
 from maml_jax.errors import InputError
 
 SIDE = 28
 CLASSES = 10
+PARTS = ("train", "t10k")
 
 
-def load_mnist(data_dir: Path) -> ImageSet:
-    """The 10,000 test digits, ten classes of 892 to 1135 images, all in the `test` split.
+def list_mnist(data_dir: Path) -> Listing:
+    """All 70,000 digits, ten classes of 6313 to 7877 images, white on black as Omniglot is here.
 
-    There is nothing to meta-learn from in ten classes: models come from elsewhere. White on black,
-    as Omniglot is here.
+    Raises:
+      InputError: a file is missing, damaged, or not MNIST.
     """
-    digits, labels = read_digits(data_dir, "t10k")
-    counts = np.bincount(labels, minlength=CLASSES)
-    if not counts.all():
-        raise InputError(f"`data_dir` had no test image of the digit {int(counts.argmin())}.")
-    images = np.zeros((CLASSES, counts.max(), SIDE, SIDE, 1), np.uint8)
-    for digit, count in enumerate(counts):
-        images[digit, :count, ..., 0] = digits[labels == digit]
-    nothing = np.zeros(0, np.int64)
-    return ImageSet(
-        name="mnist",
-        images=images,
-        class_names=tuple(map(str, range(CLASSES))),
-        splits={"train": nothing, "val": nothing, "test": np.arange(CLASSES)},
-        counts=counts.astype(np.int32),
+    both = [read_digits(data_dir, part) for part in PARTS]
+    images, labels = (np.concatenate(arrays) for arrays in zip(*both, strict=True))
+    return Listing(
+        "mnist",
+        {str(digit): np.flatnonzero(labels == digit).tolist() for digit in range(CLASSES)},
+        lambda number: pictures.from_array(images[number]),
+        [zlib.crc32(images.tobytes()), zlib.crc32(labels.tobytes())],
     )
 
 

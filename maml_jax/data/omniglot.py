@@ -1,64 +1,94 @@
 """Omniglot (Lake et al. 2015): 1623 handwritten characters, each drawn by 20 people."""
 
-import io
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-import numpy as np
-
-from maml_jax.data.archive import image_files
-from maml_jax.data.images import ImageSet
-from maml_jax.errors import InputError
+from maml_jax.data import pictures, splits
+from maml_jax.data.archive import Files
+from maml_jax.data.listing import Listing
+from maml_jax.errors import InputError, check_choice
 from maml_jax.extras import require
 
 PARTS = ("images_background", "images_evaluation")
 CHARACTERS, DRAWINGS = 1623, 20
 SPLITS = {"train": 1100, "val": 100, "test": 423}
-SIZE = 28
+VINYALS = "omniglot_vinyals"
+CLASS_SPLITS = ("finn", "vinyals")
 
 
-def load_omniglot(data_dir: Path, split_seed: int = 1) -> ImageSet:
-    """Omniglot as in Finn et al. 2017: 28×28, strokes bright on dark, split at random by character.
+def list_omniglot(data_dir: Path, split_seed: int = 1, class_split: str = "finn") -> Listing:
+    """Omniglot, strokes bright on dark, its classes split as in one of two papers.
 
-    All 1623 characters are shuffled together and dealt 1100/100/423 to train, val and test;
-    episodes turn each class by a random multiple of 90°.
+    `finn` (Finn et al. 2017): all 1623 characters are shuffled together and dealt 1100/100/423;
+    episodes turn each class by a random multiple of 90°. `vinyals` (Vinyals et al. 2016, as lists
+    in common use): 1028/172/423 characters, each in four positions, which are four classes.
 
     Args:
       data_dir: the folder that holds `images_background` and `images_evaluation`, as `.zip` or
-        unpacked, in itself or in its folder `omniglot`.
+        unpacked, in itself or in its folder `omniglot`; for `vinyals` also the lists `train.txt`,
+        `val.txt` and `test.txt` in `omniglot_vinyals` or `splits/omniglot_vinyals`.
       split_seed: which shuffle; a run records it.
+      class_split: which paper's.
 
     Raises:
       InputError: a part is missing, or is not the whole of Omniglot.
     """
-    files = dict(file for part in PARTS for file in image_files(_find(data_dir, part)))
-    by_character = defaultdict(list)
-    for name in sorted(files):
-        by_character["/".join(PurePosixPath(name).parts[-3:-1])].append(name)
-    sizes = {len(names) for names in by_character.values()}
-    if len(by_character) != CHARACTERS or sizes != {DRAWINGS}:
+    check_choice("class_split", class_split, CLASS_SPLITS)
+    parts = [Files(_find(data_dir, part)) for part in PARTS]
+    characters: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for number, files in enumerate(parts):
+        for name in files.names:
+            characters["/".join(PurePosixPath(name).parts[-3:-1])].append((number, name))
+    sizes = {len(drawings) for drawings in characters.values()}
+    if len(characters) != CHARACTERS or sizes != {DRAWINGS}:
         raise InputError(
-            f"`data_dir` was {data_dir}, which holds {len(by_character)} characters with "
+            f"`data_dir` was {data_dir}, which holds {len(characters)} characters with "
             f"{min(sizes, default=0)} to {max(sizes, default=0)} drawings; "
             f"Omniglot has {CHARACTERS} with {DRAWINGS}."
         )
-    characters = sorted(by_character)
-    with ThreadPoolExecutor() as threads:
-        order = [name for character in characters for name in by_character[character]]
-        images = np.stack(list(threads.map(lambda name: _decode(name, files[name]), order)))
-    # The legacy generator, for its streams are frozen: the same seed is the same split for ever.
-    shuffled = np.random.RandomState(split_seed).permutation(CHARACTERS)
-    edges = np.cumsum([0, *SPLITS.values()])
-    return ImageSet(
-        name="omniglot",
-        images=images.reshape(CHARACTERS, DRAWINGS, SIZE, SIZE, 1),
-        class_names=tuple(characters),
-        splits={
-            split: np.sort(shuffled[start:stop])
-            for split, start, stop in zip(SPLITS, edges, edges[1:], strict=False)
-        },
-        rotate=True,
+    characters = dict(sorted(characters.items()))
+    stamp = [files.stamp() for files in parts]
+
+    def read(reference: tuple[int, str]) -> Any:
+        number, name = reference
+        picture = pictures.decode(name, parts[number].read(name)).convert("L")
+        return require("PIL.ImageOps", "cli").invert(picture)
+
+    if class_split == "finn":
+        dealt = splits.at_random(characters, split_seed, SPLITS)
+        return Listing("omniglot", dict(characters), read, stamp, dealt)
+    return _in_four_positions(data_dir, characters, read, stamp)
+
+
+def _in_four_positions(
+    data_dir: Path, characters: dict[str, Any], read: Callable[[Any], Any], stamp: Any
+) -> Listing:
+    """Every character four times, as `Greek/character01/rot090`; by the lists of the split."""
+    classes = {
+        f"{name}/rot{90 * turn:03}": [(turn, drawing) for drawing in drawings]
+        for name, drawings in characters.items()
+        for turn in range(4)
+    }
+    lists = {part: _read_list(data_dir, part) for part in splits.PARTS}
+    return Listing(
+        "omniglot-vinyals",
+        classes,
+        lambda reference: read(reference[1]).rotate(90 * reference[0]),
+        stamp,
+        lists,
+    )
+
+
+def _read_list(data_dir: Path, part: str) -> list[str]:
+    for folder in (data_dir, data_dir / "splits"):
+        path = folder / VINYALS / f"{part}.txt"
+        if path.is_file():
+            return path.read_text().split()
+    raise InputError(
+        f"`data_dir` was {data_dir}; class_split vinyals needs {VINYALS}/{part}.txt there or in "
+        "splits/."
     )
 
 
@@ -74,14 +104,3 @@ def _find(data_dir: Path, part: str) -> Path:
     raise InputError(
         f"`data_dir` was {data_dir}; it must hold {part}.zip or {part}/, in itself or in omniglot/."
     )
-
-
-def _decode(name: str, content: bytes) -> np.ndarray:
-    """`[SIZE, SIZE]` uint8, the ink at 255."""
-    image_module = require("PIL.Image", "cli")
-    try:
-        with image_module.open(io.BytesIO(content)) as image:
-            small = image.convert("L").resize((SIZE, SIZE), image_module.Resampling.LANCZOS)
-    except (OSError, image_module.DecompressionBombError) as error:
-        raise InputError(f"`data_dir` held {name}, which is not a readable image.") from error
-    return 255 - np.asarray(small)

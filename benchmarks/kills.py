@@ -1,0 +1,151 @@
+"""A run that is killed again and again, and one that never was: the same bits.
+
+Claim: `maml-jax train` killed by SIGKILL at a random moment, 100 times, and resumed each time, ends
+with the parameters, the optimiser, the random key and the log of a run that was never stopped, bit
+for bit; half of the time is spent saving, so that many moments fall into a save. The same with
+SIGTERM, which saves first.
+Repeat: `python -m benchmarks.kills`. It takes about a quarter of an hour on one core.
+"""
+
+import argparse
+import collections
+import datetime
+import hashlib
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine
+
+TRAIN = [sys.executable, "-m", "maml_jax.cli", "train"]
+PROBLEM = ["--recipe", "sinusoid", "--hidden", "8", "--tasks", "4", "--validation-tasks", "10"]
+PROBLEM += ["--updates-per-dispatch", "50", "--checkpoint-every", "100", "--validate-every", "500"]
+
+
+def life(command: list[str], after: float | None, number: int) -> tuple[int, str]:
+    """One process, sent the signal after that many seconds: its exit code and what it said last."""
+    process = subprocess.Popen(  # noqa: S603
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+    )
+    try:
+        said = process.communicate(timeout=after)[1]
+    except subprocess.TimeoutExpired:
+        process.send_signal(number)
+        said = process.communicate()[1]
+    return process.returncode, said[-2000:]
+
+
+def fingerprint(run: Path) -> dict[str, str]:
+    """Digests of the final state, array by array, and of the log."""
+    import jax
+    import numpy as np
+
+    from maml_jax import runs
+
+    state = runs.load(run)[2]
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree.leaves_with_path(state):
+        digest.update(f"{path}{leaf.dtype}{leaf.shape}".encode() + np.asarray(leaf).tobytes())
+    return {
+        "state": digest.hexdigest(),
+        "metrics": hashlib.sha256((run / "metrics.jsonl").read_bytes()).hexdigest(),
+    }
+
+
+def where(run: Path) -> str:
+    """What the process was doing when it died, as far as the folder tells."""
+    if not run.exists():
+        return "before there was a folder"
+    if list((run / "checkpoints").glob("*.new")):
+        return "in the middle of a save"
+    return "with a checkpoint" if list((run / "checkpoints").glob("*")) else "before a checkpoint"
+
+
+def trial(folder: Path, kills: int, updates: int, name: str, seed: int) -> dict[str, Any]:
+    """Interrupt runs until that many signals were sent, compare each with an undisturbed one."""
+    number = getattr(signal, f"SIG{name}")
+    problem = [*PROBLEM, "--updates", str(updates)]
+    start = time.monotonic()
+    code, said = life([*TRAIN, *problem, "--out", str(folder / "whole")], None, number)
+    whole = time.monotonic() - start
+    if code:
+        raise SystemExit(f"the undisturbed run failed:\n{said}")
+    expected = fingerprint(folder / "whole")
+    rng = random.Random(seed)  # noqa: S311 - moments, not secrets
+    sent, runs_done, deaths = 0, 0, collections.Counter[str]()
+    while sent < kills:
+        run = folder / f"run-{runs_done}"
+        while True:
+            goes_on = ["--resume", str(run)] if run.exists() else [*problem, "--out", str(run)]
+            # Later lives have less to do; a moment after the end of the run is no signal.
+            after = rng.uniform(0.2, 1.1 * whole) if sent < kills else None
+            code, said = life([*TRAIN, *goes_on], after, number)
+            finished = code == 0 and "done; now" in said
+            if finished:
+                break
+            if code not in (0, -number, 128 + number):
+                raise SystemExit(f"exit code {code} after a signal:\n{said}")
+            deaths[where(run)] += 1
+            sent += 1
+            print(f"\r{sent}/{kills} signals, {runs_done} runs", end="", file=sys.stderr)
+        found = fingerprint(run)
+        if found != expected:
+            raise SystemExit(f"run {runs_done} ended in other bits: {found}, not {expected}")
+        runs_done += 1
+        shutil.rmtree(run)
+    print(file=sys.stderr)
+    shutil.rmtree(folder / "whole")
+    return {
+        "signal": f"SIG{name}",
+        "signals": sent,
+        "runs": runs_done,
+        "runs_equal": runs_done,
+        "died": dict(deaths),
+        "updates_of_a_run": updates,
+        "seconds_of_an_undisturbed_run": round(whole, 1),
+        **expected,
+    }
+
+
+def main() -> int:
+    """Do both trials; print the figures, and write them where `--out` says."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.kills",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--kills", type=int, default=100, help="how many SIGKILLs")
+    parser.add_argument("--terms", type=int, default=20, help="how many SIGTERMs")
+    parser.add_argument("--updates", type=int, default=4000, help="of each run")
+    parser.add_argument("--seed", type=int, default=0, help="decides the moments")
+    parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        trials = [
+            trial(Path(folder), count, options.updates, name, options.seed)
+            for name, count in (("KILL", options.kills), ("TERM", options.terms))
+            if count
+        ]
+    print(json.dumps(trials, indent=1))
+    if options.out is not None:
+        record = {
+            "command": " ".join(["python -m benchmarks.kills", *sys.argv[1:]]),
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "git": machine.git_state(),
+            "versions": machine.versions(),
+            "machine": machine.machine(),
+            "trials": trials,
+        }
+        options.out.write_text(json.dumps(record, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

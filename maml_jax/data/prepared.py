@@ -1,0 +1,114 @@
+"""Data sets that TensorFlow Datasets prepared, read without TensorFlow; and the preparing."""
+
+import importlib
+import os
+from collections import defaultdict
+from pathlib import Path
+
+from maml_jax.data import pictures
+from maml_jax.data.listing import Listing
+from maml_jax.errors import InputError
+from maml_jax.extras import require
+
+
+def folders(data_dir: Path | None) -> list[Path]:
+    """Where prepared data may lie: in `data_dir`, or else where TFDS puts it."""
+    usual = os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets"
+    return [Path(usual)] if data_dir is None else [data_dir, data_dir / "tensorflow_datasets"]
+
+
+def find(name: str, data_dir: Path | None) -> Path | None:
+    """The folder of the newest version of a prepared data set, if there is one."""
+    for folder in folders(data_dir):
+        versions = [path.parent for path in (folder / name).glob("**/dataset_info.json")]
+        if versions:
+            return max(versions, key=lambda path: [p.zfill(9) for p in path.name.split(".")])
+    return None
+
+
+def from_prepared(name: str, folder: Path, label: str = "label") -> Listing:
+    """All its examples, of all its splits together, by their feature `label`.
+
+    Raises:
+      InputError: it was prepared in another format than `array_record`, or has no images.
+    """
+    tfds = require("tensorflow_datasets", "data")
+    require("array_record", "data")
+    try:
+        builder = tfds.builder_from_directory(str(folder))
+        parts = sorted(builder.info.splits)
+        # Images stay as they were stored until one is wanted.
+        skip = {"image": tfds.decode.SkipDecoding()}
+        sources = [builder.as_data_source(split=part, decoders=skip) for part in parts]
+    except (NotImplementedError, ValueError, OSError) as error:
+        line = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"`data` was {name}, which {folder.name} does not hold as array_record: {line}; "
+            f"`maml-jax data prepare {name}` prepares it so."
+        ) from error
+    features = builder.info.features
+    if not {"image", label} <= set(features):
+        raise InputError(
+            f"`data` was {name}, whose examples have {', '.join(features)}; image and {label} "
+            "are needed."
+        )
+    names = list(features[label].names)
+    classes: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for number, source in enumerate(sources):
+        for i in range(len(source)):
+            classes[names[int(source[i][label])]].append((number, i))
+    sizes = {part: builder.info.splits[part].num_examples for part in parts}
+    return Listing(
+        name,
+        {one: classes[one] for one in names if one in classes},
+        lambda at: pictures.decode(f"{name} {at}", sources[at[0]][at[1]]["image"]),
+        [str(folder.absolute()), builder.info.full_name, sizes],
+    )
+
+
+def superclasses(folder: Path) -> dict[str, str]:
+    """The superclass of every class of CIFAR-100."""
+    tfds = require("tensorflow_datasets", "data")
+    builder = tfds.builder_from_directory(str(folder))
+    fine, coarse = (builder.info.features[f] for f in ("label", "coarse_label"))
+    skip = {"image": tfds.decode.SkipDecoding()}
+    source = builder.as_data_source(split="test", decoders=skip)
+    examples = (source[i] for i in range(len(source)))
+    return {fine.names[e["label"]]: coarse.names[e["coarse_label"]] for e in examples}
+
+
+def prepare(name: str, data_dir: Path | None = None, manual_dir: Path | None = None) -> Path:
+    """Download a data set by its TFDS name, or take its files from `manual_dir`, and store it.
+
+    Args:
+      name: as TFDS has it.
+      data_dir: the folder to put it in; None: where TFDS puts it.
+      manual_dir: a folder with the original files, which then are not downloaded.
+
+    Returns:
+      Its folder.
+
+    Raises:
+      InputError: TensorFlow is not installed, no such data set, or it could not be had.
+    """
+    tfds = require("tensorflow_datasets", "prepare")
+    require("tensorflow", "prepare")
+    if manual_dir is not None and not manual_dir.is_dir():
+        raise InputError(f"`manual_dir` was {manual_dir}; it must be a folder.")
+    missing = importlib.import_module("tensorflow_datasets.core.registered").DatasetNotFoundError
+    try:
+        builder = tfds.builder(name, data_dir=folders(data_dir)[0], file_format="array_record")
+    except missing as error:
+        raise InputError(f"`name` was {name!r}, which TFDS does not have.") from error
+    options = tfds.download.DownloadConfig(manual_dir=manual_dir)
+    try:
+        builder.download_and_prepare(
+            download_config=options, file_format=tfds.core.FileFormat.ARRAY_RECORD
+        )
+    except (OSError, AssertionError, tfds.download.DownloadError) as error:
+        line = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"`name` was {name}, which could not be had: {line}. Without a network, --manual-dir "
+            "names a folder with its original files."
+        ) from error
+    return Path(builder.data_dir)
