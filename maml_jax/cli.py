@@ -27,6 +27,8 @@ commands:
   report     draw its pictures:     maml-jax report runs/first
   export     weights for PyTorch:   maml-jax export runs/first first.safetensors
   import     weights of PyTorch's:  maml-jax import first.pt --model conv4 --out runs/second
+  data show     look at a data set: maml-jax data show omniglot --data-dir FOLDER
+  data prepare  have TFDS make one: maml-jax data prepare cifar100
 
 `maml-jax COMMAND --help` shows the options of a command."""
 
@@ -35,6 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; the exit code is 0, 1 where training failed, or 2 for bad input."""
     command, *rest = (sys.argv[1:] if arguments is None else list(arguments)) or ["--help"]
     if command in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    if command == "data" and rest:
+        command, *rest = f"data {rest[0]}", *rest[1:]
+    if command in ("data", "data -h", "data --help"):
         print(USAGE)
         return 0
     try:
@@ -122,7 +129,7 @@ def _new_run(arguments: list[str]) -> tuple["Config", Path]:
     return config.check(), run
 
 
-def _with_data_dir(config: "Config") -> "Config":
+def _with_data_dir(config: Any) -> Any:
     if config.data_dir is None and "MAML_JAX_DATA" in os.environ:
         return dataclasses.replace(config, data_dir=Path(os.environ["MAML_JAX_DATA"]))
     return config
@@ -193,6 +200,44 @@ def import_command(arguments: list[str]) -> int:
     return 0
 
 
+def prepare_command(arguments: list[str]) -> int:
+    from maml_jax.data.prepared import prepare
+    from maml_jax.options import Prepare
+
+    about = "Download a data set by TensorFlow Datasets and store it so that training can read it."
+    options = parse(Prepare, arguments, "maml-jax data prepare", about)
+    folder = prepare(options.name, options.data_dir, options.manual_dir)
+    _say(f"{options.name} lies in {folder}; now: maml-jax data show {options.name}")
+    return 0
+
+
+def show_command(arguments: list[str]) -> int:
+    from maml_jax import sheet
+    from maml_jax.data import ImageSet, load
+    from maml_jax.options import Show
+
+    about = "Draw a sheet of a data set's classes and of episodes, and say what it holds."
+    options = _with_data_dir(parse(Show, arguments, "maml-jax data show", about))
+    out = options.out or Path(f"{Path(options.name).stem}.png")
+    if os.path.lexists(out):
+        raise InputError(f"`out` was {out}, which exists; name another.")
+    names = ("image_size", "channels", "class_split")
+    fit = {name: getattr(options, name) for name in names}
+    data = load(options.name, options.data_dir, **fit)
+    if not isinstance(data, ImageSet):
+        raise InputError(f"`name` was {options.name!r}, which has no pictures.")
+    shape = {name: getattr(options, name) for name in ("ways", "shots", "queries", "seed")}
+    sheet.draw(data, out, **shape)
+    counts = data.counts
+    print(
+        f"{len(counts)} classes of {counts.min()} to {counts.max()} images, {counts.sum()} in all"
+    )
+    for split, classes in data.splits.items():
+        print(f"{split:>5}: {len(classes)} classes, {counts[classes].sum()} images")
+    _say(f"wrote {out}")
+    return 0
+
+
 def _shape(config: "Config") -> str:
     if config.data == "sinusoid":
         return f"{config.shots} points"
@@ -237,6 +282,8 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "report": report_command,
     "export": export_command,
     "import": import_command,
+    "data show": show_command,
+    "data prepare": prepare_command,
 }
 
 if __name__ == "__main__":

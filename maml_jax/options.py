@@ -97,3 +97,41 @@ class Import:
     """The folder of the run, which must not exist."""
     mapping: Path | None = None
     """A JSON file, {"their name": "our path"}, where names and shapes do not tell."""
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Options of preparing a data set."""
+
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+    """The data set, as TensorFlow Datasets names it: mnist, fashion_mnist, cifar100, ..."""
+    data_dir: Path | None = None
+    """The folder to put it in; where TFDS puts it where not given."""
+    manual_dir: Path | None = None
+    """A folder with the original files, which then are not downloaded."""
+
+
+@dataclass(frozen=True)
+class Show:
+    """Options of a sheet of pictures."""
+
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+    """The data set, by all that --data of train takes."""
+    out: Path | None = None
+    """The new file of the sheet; NAME.png where not given."""
+    data_dir: Path | None = None
+    """The folder of the data's files; the environment variable MAML_JAX_DATA where not given."""
+    class_split: str | None = None
+    """As for train."""
+    image_size: int | None = None
+    """Resize images to that many pixels a side."""
+    channels: int | None = None
+    """1 makes images grey, 3 gives them colours."""
+    ways: int = 5
+    """Classes of an episode."""
+    shots: int = 1
+    """Support images per class."""
+    queries: int = 5
+    """Query images per class."""
+    seed: int = 0
+    """Decides which classes and episodes are shown."""

@@ -38,3 +38,9 @@ def mnist_dir(data_dir) -> Path:
     if not (data_dir / "mnist").is_dir():
         pytest.skip("MAML_JAX_DATA holds no folder mnist/")
     return data_dir
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Pictures that tests read are kept for this process, not in the user's folder."""
+    os.environ["MAML_JAX_CACHE"] = str(tmp_path_factory.mktemp("cache"))
