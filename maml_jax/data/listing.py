@@ -19,6 +19,7 @@ from maml_jax.extras import require
 
 VERSION = 1  # of what is kept
 _AT_ONCE = 256
+_CHECKED = 2**30  # bytes whose digest is quick to take at each start
 
 
 class Listing(NamedTuple):
@@ -70,8 +71,10 @@ def read_pixels(listing: Listing, size: int | None, channels: int | None) -> Pix
         raise InputError(f"`data` was {listing.name}, which holds {what}.")
     key = json.dumps([VERSION, listing.name, counts, listing.stamp, size, channels])
     kept = cache_folder() / "data" / hashlib.sha256(key.encode()).hexdigest()[:32]
-    if not (kept / "images.json").is_file():
+    pixels = _open(kept)
+    if pixels is None:
         try:
+            shutil.rmtree(kept, ignore_errors=True)
             kept.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
                 _write(listing, size, channels, Path(folder, "new"))
@@ -82,12 +85,23 @@ def read_pixels(listing: Listing, size: int | None, channels: int | None) -> Pix
                 f"`MAML_JAX_CACHE` was {cache_folder()}, where pictures are kept once they are "
                 f"read; it cannot be written: {error}."
             ) from error
-    facts = json.loads((kept / "images.json").read_text())
-    images, mapped = _map(kept / "images.npy")
-    if list(images.shape) != facts["shape"]:
-        shutil.rmtree(kept)
-        return read_pixels(listing, size, channels)
-    return Pixels(images, mapped, facts["sha256"])
+        pixels = _open(kept)
+        if pixels is None:
+            raise InputError(f"`MAML_JAX_CACHE` was {cache_folder()}; what is kept there changes.")
+    return pixels
+
+
+def _open(kept: Path) -> Pixels | None:
+    """The pixels that are kept in that folder, unless they are missing or damaged."""
+    try:
+        facts = json.loads((kept / "images.json").read_text())
+        sha256, shape = facts["sha256"], tuple(facts["shape"])
+        images, mapped = _map(kept / "images.npy", shape)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if images.nbytes <= _CHECKED and hashlib.sha256(images).hexdigest() != sha256:
+        return None
+    return Pixels(images, mapped, sha256)
 
 
 def _write(listing: Listing, size: int | None, channels: int | None, folder: Path) -> None:
@@ -130,9 +144,9 @@ def _write(listing: Listing, size: int | None, channels: int | None, folder: Pat
     (folder / "images.json").write_text(json.dumps(facts))
 
 
-def _map(path: Path) -> tuple[np.ndarray, mmap.mmap]:
+def _map(path: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, mmap.mmap]:
     with path.open("rb") as file:
         np.lib.format.read_magic(file)
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        np.lib.format.read_array_header_1_0(file)
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return np.frombuffer(mapped, dtype, offset=file.tell()).reshape(shape), mapped
+        return np.frombuffer(mapped, np.uint8, offset=file.tell()).reshape(shape), mapped
