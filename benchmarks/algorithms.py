@@ -73,7 +73,7 @@ def cost(configs: dict[str, Config], repeats: int) -> dict[str, dict[str, Any]]:
         problem = build(config)
         source = training_tasks(config, problem)
         keys = jax.random.split(jax.random.key(0), config.tasks)
-        episodes = jax.jit(jax.vmap(source.sample, (None, 0)))(source.store, keys)
+        episodes = jax.jit(jax.vmap(source.sample, (None, 0)))(source.store, source.items(keys))
         meta = jax.tree.map(jnp.asarray, problem.learner.init(problem.params))
         compiled = jax.jit(over_tasks(problem.learner)).lower(meta, episodes).compile()
         jax.block_until_ready(compiled(meta, episodes))

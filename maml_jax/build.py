@@ -36,15 +36,15 @@ def build(config: Config) -> Problem:
 
 def load_data(config: Config, name: str | None = None, **fit: Any) -> DataSet:
     """The config's data, or, to test on, that of another `name`, its images made to `fit`."""
-    shape: dict[str, Any] = fit or {"image_size": config.image_size, "channels": config.channels}
-    own: dict[str, Any] = {"class_split": config.class_split} if name is None else {}
+    own: dict[str, Any] = {
+        option: getattr(config, option) for option in ("class_split", "image_size", "channels")
+    }
     return load(
         name or config.data,
         config.data_dir,
         config.split_seed,
         in_memory_gb=config.in_memory_gb,
-        **shape,
-        **own,
+        **(own if name is None else fit),
     )
 
 

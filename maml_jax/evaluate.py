@@ -38,8 +38,8 @@ class Evaluator:
     ):
         predict = _together if transductive else _one_by_one
 
-        def one_task(meta: Meta, store: Any, key: jax.Array) -> dict[str, jax.Array]:
-            episode = source.sample(store, key)
+        def one_task(meta: Meta, store: Any, item: Any) -> dict[str, jax.Array]:
+            episode = source.sample(store, item)
             if per_step:
                 path = learner.trajectory(meta, episode.support, steps)
             else:
@@ -61,12 +61,12 @@ class Evaluator:
         side_by_side = None if jax.default_backend() == "cpu" else TASKS_PER_DISPATCH
 
         @jax.jit
-        def many(meta, store, keys):
+        def many(meta, store, items):
             return jax.lax.map(
-                lambda key: one_task(meta, store, key), keys, batch_size=side_by_side
+                lambda item: one_task(meta, store, item), items, batch_size=side_by_side
             )
 
-        self._many, self._store = many, source.store
+        self._many, self._source = many, source
 
     def __call__(
         self,
@@ -87,7 +87,8 @@ class Evaluator:
         keys = jax.random.split(key, -(-tasks // at_once) * at_once)
         parts = []
         for start in range(0, tasks, at_once):
-            some = self._many(meta, self._store, keys[start : start + at_once])
+            items = self._source.items(keys[start : start + at_once])
+            some = self._many(meta, self._source.store, items)
             parts.append(jax.tree.map(np.asarray, some))
             progress(min(at_once, tasks - start))
         return jax.tree.map(lambda *parts: np.concatenate(parts)[:tasks], *parts)

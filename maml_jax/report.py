@@ -22,7 +22,7 @@ def draw(run: Path, config: Config, problem: Problem, meta: Meta) -> list[Path]:
         "test", ways=config.ways, shots=config.shots, queries=_queries(config)
     )
     key = jax.random.fold_in(jax.random.key(config.seed), 3)
-    episode = jax.jit(source.sample)(source.store, key)
+    episode = jax.jit(source.sample)(source.store, source.items(key))
     adapting = _sine if config.data == "sinusoid" else _grid
     figures = {
         "learning_curve.png": _learning_curve(metrics.read(run), config),

@@ -216,9 +216,10 @@ def _other_data(config: Config, trained_on: DataSet, name: str | None) -> DataSe
     """The data set of that name, if a model for the other can take its examples."""
     if name is None or name == config.data:
         return trained_on
-    image = len(trained_on.input_shape) == 3
-    size, _, channels = trained_on.input_shape if image else (None, None, None)
-    data = load_data(config, name, image_size=size, channels=channels)
+    fit = {}
+    if len(trained_on.input_shape) == 3 and name not in ("sequences", "sinusoid"):
+        fit = {"image_size": trained_on.input_shape[0], "channels": trained_on.input_shape[-1]}
+    data = load_data(config, name, **fit)
     if data.input_shape != trained_on.input_shape or data.loss is not trained_on.loss:
         raise InputError(
             f"`data` was {name!r}, whose examples are {data.input_shape}; "

@@ -25,8 +25,8 @@ def draw(data: ImageSet, path: Path, *, ways: int, shots: int, queries: int, see
     """
     source = data.tasks("all", ways=ways, shots=shots, queries=queries)
     keys = jax.random.split(jax.random.key(seed), EPISODES)
-    items = keys if source.load is None else source.load(keys)
-    episodes = jax.jit(jax.vmap(source.sample, (None, 0)))(source.store, items)
+    sample = jax.jit(jax.vmap(source.sample, (None, 0)))
+    episodes = sample(source.store, source.items(keys))
     rng = np.random.default_rng(seed)
     shown = np.sort(rng.choice(len(data.counts), min(CLASSES, len(data.counts)), replace=False))
     rows = len(shown) + 1 + EPISODES * (ways + 1)

@@ -21,6 +21,10 @@ class TaskSource(NamedTuple):
     """Where the images stay on the host: `load(keys)` fetches what these tasks need, a pytree with
     the axes of `keys` first, and `sample` takes that in place of the key."""
 
+    def items(self, keys: jax.Array) -> Any:
+        """What `sample` takes, for tasks of these keys: the keys, or what is fetched for them."""
+        return keys if self.load is None else self.load(keys)
+
 
 class DataSet(Protocol):
     """A named set of tasks, with its splits."""
