@@ -118,15 +118,23 @@ def train_command(arguments: list[str]) -> int:
 
 def _new_run(arguments: list[str]) -> tuple["Config", Path]:
     from maml_jax.options import Train
-    from maml_jax.recipes import RECIPES, recipe
+    from maml_jax.recipes import RECIPES
 
     about = f"Meta-train a model by a recipe: {', '.join(RECIPES)}."
     name, algorithm = peek(arguments, "recipe"), peek(arguments, "algorithm")
-    default = Train(recipe(name or "quickstart", algorithm or "maml"))
+    default = Train(_default(name, algorithm))
     options = parse(Train, arguments, "maml-jax train", about, default)
     config = _with_data_dir(options.config)
     run = options.out or Path("runs", f"{config.recipe}-{config.algorithm}-{config.seed}")
     return config.check(), run
+
+
+def _default(name: str | None, algorithm: str | None) -> "Config":
+    from maml_jax.recipes import recipe
+
+    return recipe(
+        "quickstart" if name is None else name, "maml" if algorithm is None else algorithm
+    )
 
 
 def _with_data_dir(config: Any) -> Any:
@@ -183,11 +191,10 @@ def import_command(arguments: list[str]) -> int:
 
     from maml_jax.exchange.transfer import import_run
     from maml_jax.options import Import
-    from maml_jax.recipes import recipe
 
     about = "Make a run of PyTorch's weights; what else it is comes from a recipe and options."
     name, algorithm = peek(arguments, "recipe"), peek(arguments, "algorithm")
-    default = Import(MISSING, recipe(name or "quickstart", algorithm or "maml"), MISSING)
+    default = Import(MISSING, _default(name, algorithm), MISSING)
     options = parse(Import, arguments, "maml-jax import", about, default)
     config = _with_data_dir(options.config)
     done = import_run(options.file, config, options.out, options.mapping)
@@ -221,6 +228,8 @@ def show_command(arguments: list[str]) -> int:
     out = options.out or Path(f"{Path(options.name).stem}.png")
     if os.path.lexists(out):
         raise InputError(f"`out` was {out}, which exists; name another.")
+    if not out.absolute().parent.is_dir() or out.suffix not in (".png", ".pdf", ".svg"):
+        raise InputError(f"`out` was {out}; a .png, .pdf or .svg in a folder that exists may be.")
     names = ("image_size", "channels", "class_split")
     fit = {name: getattr(options, name) for name in names}
     data = load(options.name, options.data_dir, **fit)

@@ -6,7 +6,8 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from maml_jax import algorithms
 from maml_jax.errors import InputError, check_choice, check_count, check_number, check_seed
@@ -159,6 +160,8 @@ class Config:
 
     def check(self) -> "Config":
         """The config itself, or an `InputError` that names the first bad field."""
+        for name, kind in get_type_hints(Config).items():
+            _check_type(name, getattr(self, name), kind)
         check_choice("algorithm", self.algorithm, ALGORITHMS)
         check_choice("model", self.model, MODELS)
         check_choice("downsample", self.downsample, DOWNSAMPLES)
@@ -216,6 +219,17 @@ class Config:
         return values
 
 
+def _check_type(name: str, value: Any, kind: Any) -> None:
+    """Whether a value is of the type of its field; integers are floats too."""
+    kinds = get_args(kind) if get_origin(kind) is UnionType else (kind,)
+    known = [int if get_origin(one) is tuple else one for one in kinds]
+    for one in value if get_origin(kind) is tuple and isinstance(value, tuple) else [value]:
+        fits = isinstance(one, tuple(known)) or (float in known and type(one) is int)
+        if not fits or (isinstance(one, bool) and bool not in known):
+            allowed = " or ".join("None" if k is NoneType else k.__name__ for k in known)
+            raise InputError(f"`{name}` was {value!r}; it must be {allowed}.")
+
+
 def read_config(run: Path) -> Config:
     """The config of a run folder.
 
@@ -229,6 +243,7 @@ def read_config(run: Path) -> Config:
         values = json.loads(path.read_text())["config"]
         values["hidden"] = tuple(values["hidden"])
         values["data_dir"] = values["data_dir"] and Path(values["data_dir"])
-        return Config(**values).check()
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        config = Config(**values)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"`run` was {run}; its config.json is damaged: {error}.") from error
+    return config.check()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from maml_jax.errors import InputError
 from maml_jax.extras import require
 
 
@@ -39,10 +40,21 @@ def to_json(record: Any, **options: Any) -> str:
 
 
 def read(run: Path) -> list[dict[str, Any]]:
-    """The records of a run's log; a last line that was cut short is left out."""
+    """The records of a run's log; a last line that was cut short is left out.
+
+    Raises:
+      InputError: another line is damaged.
+    """
     path = run / "metrics.jsonl"
-    lines = path.read_text().split("\n") if path.exists() else []
-    return [json.loads(line) for line in lines[:-1]]
+    try:
+        lines = path.read_text().split("\n") if path.exists() else []
+        records = [json.loads(line) for line in lines[:-1]]
+        if all(type(record["update"]) is int for record in records):
+            return records
+        fault: Any = "a line has no update"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        fault = error
+    raise InputError(f"`run` was {run}; its metrics.jsonl is damaged: {fault}.")
 
 
 class Log:

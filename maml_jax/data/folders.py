@@ -151,7 +151,8 @@ def from_npz(path: Path) -> Listing:
       InputError: it cannot be read, or holds other arrays.
     """
     try:
-        with np.load(path, allow_pickle=False) as held:
+        # Opened here, for NumPy leaves the file open when it finds that it is none of its own.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
             arrays = {name: held[name] for name in held.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"`data` was {path}, which cannot be read: {error}.") from error

@@ -99,7 +99,7 @@ def _open(kept: Path) -> Pixels | None:
         images, mapped = _map(kept / "images.npy", shape)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if images.nbytes <= _CHECKED and hashlib.sha256(images).hexdigest() != sha256:
+    if images.nbytes <= _CHECKED and hashlib.sha256(images.data).hexdigest() != sha256:
         return None
     return Pixels(images, mapped, sha256)
 
