@@ -1,6 +1,7 @@
 """Algorithms by TorchOpt, whose functional optimisers return new weights."""
 
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -158,7 +159,8 @@ def _optimizer(kind: str, lr: float) -> "torchopt.base.GradientTransformation":
 @contextmanager
 def _precision_of(weights: Weights) -> Iterator[None]:
     """PyTorch's default dtype as that of `weights`: Adam's bias correction is computed in it."""
-    with _LOCK:  # the default is one for all threads
+    with _LOCK, warnings.catch_warnings():  # the default is one for all threads
+        warnings.filterwarnings("ignore", "We've integrated functorch", FutureWarning)
         before = torch.get_default_dtype()
         torch.set_default_dtype(next(iter(weights.values())).dtype)
         try:
