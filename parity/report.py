@@ -69,7 +69,7 @@ def as_table(results: Sequence[Errors], against: str, seconds: float) -> str:
     if narrow:
         header.append(
             "In float32: each side's meta-gradient against float64, and how far the two are apart, "
-            f"at most {FACTOR:.0f} times the smaller"
+            f"at most {FACTOR:.0f} times the smaller, but where the derivative jumps"
         )
     summary = f"{passed} of {len(results)} cells within the bound, {seconds:.0f} s"
     return "\n".join([*header, "", *lines, "", summary])
@@ -103,6 +103,7 @@ def _float32(errors: Rounding) -> dict[str, Any]:
         "jax": _number(errors.jax),
         "torch": _number(errors.torch),
         "apart": _number(errors.apart),
+        "jump": _number(errors.jump),
         "bound": _number(errors.bound),
         "passed": errors.passed,
     }

@@ -10,7 +10,7 @@ from parity.cells import Cell, build
 from parity.compare import compare
 from parity.errors import BOUND
 from parity.reference.common import Optimizer
-from parity.rounding import FACTOR, UNIT, Rounding, errors
+from parity.rounding import FACTOR, UNIT, Rounding, errors, jump
 
 CELL = Cell("maml", "mlp", 2, "mixed")
 
@@ -56,6 +56,23 @@ def test_the_bound_is_ten_times_the_smaller_error():
     # Whatever a side does, the sum of both is never exceeded: it would be no bound.
     assert not Rounding(jax=1e-3, torch=1e-6, apart=1e-3).passed
     assert Rounding(jax=0.0, torch=1e-7, apart=1e-7).bound == FACTOR * UNIT
+
+
+def test_a_jump_within_rounding_of_the_weights_is_seen():
+    meta = {"w": np.array([1 + 1e-8])}
+
+    def with_a_kink_at_one(moved):
+        return {"g": np.where(moved["w"] > 1, 2.0, 3.0)}
+
+    def smooth(moved):
+        return {"g": moved["w"] ** 3}
+
+    assert jump(with_a_kink_at_one, meta, with_a_kink_at_one(meta)) == 0.5
+    assert 0 < jump(smooth, meta, smooth(meta)) < 12.1 * UNIT
+    far = {"w": np.array([1.001])}
+    assert jump(with_a_kink_at_one, far, with_a_kink_at_one(far)) == 0
+    assert Rounding(jax=1e-6, torch=0.5, apart=0.9, jump=0.5).passed
+    assert not Rounding(jax=1e-6, torch=0.5, apart=1.1, jump=0.5).passed
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -132,6 +149,7 @@ def test_a_mistake_in_float32_alone_is_caught(side, to_blame):
     assert max(found.loss, *found.weights, found.meta_gradient) <= BOUND
     assert not found.passed
     assert not found.float32.passed
+    assert 0 < found.float32.jump < found.float32.apart / 2  # asked, and no excuse
     own = {"jax": found.float32.jax, "torch": found.float32.torch}
     assert own.pop(to_blame) > 1e-5
     assert max(own.values()) < 1e-5
