@@ -14,8 +14,7 @@ plain loops of `parity/reference/`.
 | Adam inside | no: nothing is added under the root (optax's `eps_root`) | yes |
 | MAML++, CAVIA, Meta-Curvature, prototypes | neither knows them | neither knows them |
 
-Batch norm is by the batch's own statistics, as everywhere here. Neither library has a say in it;
-with running averages `higher` keeps them as buffers that no inner step restores.
+Batch norm is by the batch's own statistics, as everywhere here; neither library has a say in it.
 """
 
 import importlib.metadata
