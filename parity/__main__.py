@@ -1,14 +1,15 @@
 """`python -m parity`: the table of errors."""
 
 import argparse
-import importlib.metadata
-import json
-import math
 import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from maml_jax.errors import InputError
+from maml_jax.extras import require
+from parity.oracles import ORACLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from parity.cells import Cell
     from parity.compare import Errors
 
+PLAIN = "PyTorch"
 _DESCRIPTION = """\
 Compare the learners of maml_jax with plain PyTorch, in float64, from the same weights and the same
 episodes: the query loss, the weights after every inner step, and the meta-gradient.
@@ -23,7 +25,7 @@ episodes: the query loss, the weights after every inner step, and the meta-gradi
 A cell is named algorithm/model/inner steps and, where they say something, the way that the inner
 gradient is differentiated, the inner optimiser, and a number of outer updates by Adam after which
 the meta-parameters are compared once more: maml/mlp/5/mixed/adam, reptile/mlp/1/100-updates. Its
-figures are relative errors; parity/compare.py defines them.
+figures are relative errors; parity/errors.py defines them, and parity/rounding.py those of float32.
 """
 _EXIT_STATUS = """\
 exit status: 0 if every error is within the bound, 1 if one is not, 2 if the arguments are wrong
@@ -32,6 +34,8 @@ examples:
   python -m parity --quick               the default cells, minutes on two cores
   python -m parity --quick --all         every cell, about twelve minutes
   python -m parity                       compiled exactly as for training: longer
+  python -m parity --quick --float32     and what float32 costs on each side
+  python -m parity --quick --against higher      held to a library that nobody here wrote
   python -m parity --only mlp            the cells whose names contain mlp
   python -m parity --only /5/ --json     those of five inner steps, for a program to read
 """
@@ -41,28 +45,23 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the cells that `arguments` ask for, print their errors, and return the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        import torch
-    except ModuleNotFoundError:
-        print("parity: PyTorch is missing; install maml-jax[parity]", file=sys.stderr)
+        # The arrays are small, and threads that wait for one another cost more than they compute.
+        require("torch", "parity").set_num_threads(1)
+        against = _against(options)
+        cells = _cells(options)
+    except InputError as error:
+        print(f"parity: {error}", file=sys.stderr)
         return 2
-    from parity.cells import ALGORITHMS, CELLS, INNER_STEPS, MODELS
+    from parity import report
 
-    everything = options.all or options.only
-    cells = [c for c in CELLS if options.only in c.name and (everything or c.by_default)]
-    if not cells:
-        parts = (ALGORITHMS, MODELS, map(str, INNER_STEPS), _rest(CELLS))
-        print(
-            f"parity: no cell's name contains {options.only!r}; the names are made of "
-            f"{' / '.join(' | '.join(part) for part in parts)}",
-            file=sys.stderr,
-        )
-        return 2
-    # The arrays are small, and threads that wait for one another cost more than they compute.
-    torch.set_num_threads(1)
     started = time.monotonic()
     results = _run(cells, options)
     seconds = time.monotonic() - started
-    print(_as_json(results) if options.json else _as_table(results, seconds))
+    print(
+        report.as_json(results, against)
+        if options.json
+        else report.as_table(results, against, seconds)
+    )
     return 0 if all(result.passed for result in results) else 1
 
 
@@ -76,6 +75,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", metavar="TEXT", default="", help="cells whose name contains TEXT")
     parser.add_argument(
         "--all", action="store_true", help="the cells that take long too; --only finds them as well"
+    )
+    parser.add_argument(
+        "--against",
+        choices=ORACLES,
+        help="hold the learners to this library, which pip install 'maml-jax[oracles]' has, in the "
+        "cells that it can express (default: this package's plain PyTorch loops)",
+    )
+    parser.add_argument(
+        "--float32",
+        action="store_true",
+        help="the meta-gradient in float32 too, each side against float64 and against the other; "
+        "about half as long again",
     )
     parser.add_argument(
         "--json",
@@ -103,6 +114,39 @@ def _seed(text: str) -> int:
     return int(text)
 
 
+def _against(options: argparse.Namespace) -> str:
+    """What the learners are held to, by name and version.
+
+    Raises:
+      InputError: it is not installed.
+    """
+    if options.against is None:
+        return PLAIN
+    require(options.against, "oracles")
+    return f"{options.against} {ORACLES[options.against].version()}"
+
+
+def _cells(options: argparse.Namespace) -> "list[Cell]":
+    """Those that the options ask for.
+
+    Raises:
+      InputError: there are none.
+    """
+    from parity.cells import CELLS, INNER_STEPS, MODELS
+
+    known = [c for c in CELLS if options.against is None or ORACLES[options.against].expresses(c)]
+    everything = options.all or options.only
+    cells = [c for c in known if options.only in c.name and (everything or c.by_default)]
+    if not cells:
+        algorithms = dict.fromkeys(cell.algorithm for cell in known)
+        parts = (algorithms, MODELS, map(str, INNER_STEPS), _rest(known))
+        raise InputError(
+            f"no cell's name contains {options.only!r}; the names are made of "
+            f"{' / '.join(' | '.join(part) for part in parts)}"
+        )
+    return cells
+
+
 def _rest(cells: "Iterable[Cell]") -> list[str]:
     """The parts of names after the inner steps."""
     return list(dict.fromkeys(part for cell in cells for part in cell.name.split("/")[3:]))
@@ -111,8 +155,16 @@ def _rest(cells: "Iterable[Cell]") -> list[str]:
 def _run(cells: "list[Cell]", options: argparse.Namespace) -> "list[Errors]":
     from parity.compare import compare
 
+    oracle = ORACLES[options.against] if options.against else None
+
     def run(cell: "Cell") -> "Errors":
-        return compare(cell, seed=options.seed, quick=options.quick)
+        return compare(
+            cell,
+            reference=oracle.reference(cell.algorithm) if oracle else None,
+            seed=options.seed,
+            quick=options.quick,
+            float32=options.float32,
+        )
 
     progress = sys.stderr.isatty()
     results = []
@@ -126,85 +178,6 @@ def _run(cells: "list[Cell]", options: argparse.Namespace) -> "list[Errors]":
     if progress:
         print("\r\033[K", end="", file=sys.stderr, flush=True)
     return results
-
-
-def _versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in ("maml-jax", "jax", "flax", "torch")}
-
-
-def _as_json(results: "list[Errors]") -> str:
-    from parity.compare import BOUND, OUTER_BOUND
-
-    report = {
-        "versions": _versions(),
-        "dtype": "float64",
-        "bound": BOUND,
-        "bound_after_updates": OUTER_BOUND,
-        "passed": all(result.passed for result in results),
-        "cells": [_cell_as_dict(result) for result in results],
-    }
-    return json.dumps(report, indent=2, allow_nan=False)
-
-
-def _cell_as_dict(result: "Errors") -> dict[str, Any]:
-    def number(error: float) -> float | None:
-        return error if math.isfinite(error) else None
-
-    return {
-        "name": result.cell.name,
-        "algorithm": result.cell.algorithm,
-        "model": result.cell.model,
-        "inner_steps": result.cell.inner_steps,
-        "differentiate": result.cell.differentiate,
-        "inner_optimizer": result.cell.optimizer,
-        "updates": result.cell.updates,
-        "loss": number(result.loss),
-        "weights": [number(error) for error in result.weights],
-        "meta_gradient": number(result.meta_gradient),
-        "after_updates": number(result.outer) if result.cell.updates else None,
-        "worst": result.worst,
-        "passed": result.passed,
-    }
-
-
-def _as_table(results: "list[Errors]", seconds: float) -> str:
-    from parity.compare import BOUND, OUTER_BOUND
-
-    titles = ("cell", "loss", "weights", "meta-gradient", "after updates", "", "largest at")
-    rows: list[tuple[str, ...]] = [titles]
-    for result in results:
-        errors = (result.loss, result.largest_weights, result.meta_gradient)
-        figures = [f"{error:.1e}" for error in errors]
-        figures.append(f"{result.outer:.1e}" if result.cell.updates else "")
-        verdict = "ok" if result.passed else "FAIL"
-        rows.append((result.cell.name, *figures, verdict, result.worst))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        name, *numbers, verdict, worst = (
-            cell.rjust(width) if 1 <= i <= 4 else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        lines.append("  ".join([name, *numbers, _coloured(verdict), worst]).rstrip())
-    versions = ", ".join(f"{name} {version}" for name, version in _versions().items())
-    passed = sum(result.passed for result in results)
-    return "\n".join(
-        [
-            f"Relative errors against PyTorch in float64, at most {BOUND:.0e}, "
-            f"after outer updates {OUTER_BOUND:.0e} ({versions})",
-            "",
-            *lines,
-            "",
-            f"{passed} of {len(results)} cells within the bound, {seconds:.0f} s",
-        ]
-    )
-
-
-def _coloured(verdict: str) -> str:
-    colours = {"ok": "32", "FAIL": "31"}
-    if not sys.stdout.isatty() or verdict.strip() not in colours:
-        return verdict
-    return f"\033[{colours[verdict.strip()]}m{verdict}\033[0m"
 
 
 if __name__ == "__main__":

@@ -126,12 +126,22 @@ class Problem(NamedTuple):
 
 
 def build(cell: Cell, seed: int) -> Problem:
-    """The weights and the episodes of `cell`, a function of `seed` alone."""
+    """The weights and the episodes of `cell`, a function of `seed` alone.
+
+    All are float32 numbers, though in float64 arrays: either precision starts from the same.
+    """
     model = MODELS[cell.model]
     generator = np.random.default_rng(seed)
     shapes, apply = mj.from_flax(nnx.eval_shape(lambda: model.flax(nnx.Rngs(0))))
     params = jax.tree.map_with_path(lambda path, leaf: _draw(generator, path, leaf.shape), shapes)
-    return Problem(params, apply, model.episodes(generator))
+    params, episodes = jax.tree.map(to_single, (params, model.episodes(generator)))
+    return Problem(params, apply, episodes)
+
+
+def to_single(array: np.ndarray) -> np.ndarray:
+    """The nearest float32 numbers, in an array of the same dtype; integers as they are."""
+    single = np.issubdtype(array.dtype, np.floating)
+    return array.astype(np.float32).astype(array.dtype) if single else array
 
 
 def _draw(generator: np.random.Generator, path: Any, shape: tuple[int, ...]) -> np.ndarray:

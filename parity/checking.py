@@ -10,6 +10,7 @@ from torch import Tensor
 
 import maml_jax as mj
 from maml_jax.errors import InputError
+from parity.catalogue import Catalogue
 from parity.diagnosis import Diagnosis, diagnose
 from parity.models import Weights
 from parity.problem import Problem
@@ -26,6 +27,7 @@ def check(
     *,
     flattened: Flattened | None = None,
     rounding: float | None = None,
+    catalogue: Catalogue | None = None,
 ) -> Diagnosis:
     """Run a PyTorch meta-learner on a problem, and say whether its meta-gradient is that of MAML.
 
@@ -36,6 +38,7 @@ def check(
       problem: network, weights, tasks, and how to adapt.
       flattened: the dense layers behind a flattened image, as `parity.weights` has it.
       rounding: as in `diagnose`.
+      catalogue: as in `diagnose`.
 
     Raises:
       InputError: it returned other names than it was given.
@@ -52,7 +55,7 @@ def check(
         name: torch.zeros_like(w) if (slope := found[name]) is None else slope.detach()
         for name, w in weights.items()
     }
-    return diagnose(to_flax(given, flattened), problem, rounding=rounding)
+    return diagnose(to_flax(given, flattened), problem, rounding=rounding, catalogue=catalogue)
 
 
 def _each_task(episodes: mj.Episode) -> Sequence[Any]:

@@ -43,8 +43,8 @@ def cavia(
                 for name, weight in weights.items()
             }
 
-        size = next(iter(maps.values())).shape[0]
-        c = torch.zeros(size, dtype=torch.float64, requires_grad=True)
+        projection = next(iter(maps.values()))
+        c = torch.zeros(len(projection), dtype=projection.dtype, requires_grad=True)
         steps = Optimizer(optimizer, inner_lr)
         trajectory = [shifted(c)]
         for _ in range(inner_steps):

@@ -57,6 +57,8 @@ class Optimizer:
     - `momentum`: m ← 0.9m + g, φ ← φ − αm.
     - `adam`: m ← 0.9m + 0.1g, v ← 0.999v + 0.001g², φ ← φ − α m̂ / (√(v̂ + 1e-6) + 1e-8), with
       m̂ = m/(1 − 0.9ᵗ) and v̂ = v/(1 − 0.999ᵗ). The 1e-6 keeps the derivative of the root finite.
+
+    All is computed in the precision of the weights, 0.9ᵗ and 0.999ᵗ too.
     """
 
     def __init__(self, kind: str, lr: float):
@@ -85,8 +87,9 @@ class Optimizer:
         v = self.v.get(name, torch.zeros_like(g))
         self.m[name] = 0.9 * m + 0.1 * g
         self.v[name] = 0.999 * v + 0.001 * g**2
-        m_hat = self.m[name] / (1 - 0.9**self.t)
-        v_hat = self.v[name] / (1 - 0.999**self.t)
+        left = torch.tensor((0.9, 0.999), dtype=g.dtype) ** self.t
+        m_hat = self.m[name] / (1 - left[0])
+        v_hat = self.v[name] / (1 - left[1])
         return m_hat / ((v_hat + 1e-6) ** 0.5 + 1e-8)
 
 

@@ -49,7 +49,7 @@ def maml_plus_plus(
         fast = start
         first = {**fast, **{name: steps[0] for name, steps in norms.items()}}
         trajectory = [{name: first[name] for name in meta["params"]}]
-        total = torch.zeros((), dtype=torch.float64)
+        total = torch.zeros((), dtype=next(iter(start.values())).dtype)
         for k in range(inner_steps):
             now = {name: steps[k] for name, steps in norms.items()}
             support_loss = loss(forward({**fast, **now}, task.support_x), task.support_y)

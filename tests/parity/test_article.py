@@ -1,69 +1,21 @@
 """The article's program: its data, its loss, and both sides of it step by step."""
 
-import gzip
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from idx import idx
 
 from maml_jax.errors import InputError
-from parity import article
-from parity.article import (
-    FLATTENED,
-    Digits,
-    agreement,
-    batch_order,
-    compare_sides,
-    initial_weights,
-    jax_loss,
-    jax_side,
-    main,
-    read_mnist,
-    torch_side,
-)
+from parity.article.agreement import agreement, compare_sides
+from parity.article.digits import Digits, batch_order, read_mnist
+from parity.article.jax_side import accuracy, jax_loss, jax_side
+from parity.article.settings import FLATTENED
+from parity.article.torch_side import Network, initial_weights, torch_side
 from parity.weights import flatten, to_flax
 
-FILES = {"train": 96, "t10k": 5}
-
-
-def idx(array):
-    """The bytes of an idx file, from the format's description."""
-    header = bytes([0, 0, 8, array.ndim])
-    return header + b"".join(n.to_bytes(4, "big") for n in array.shape) + array.tobytes()
-
-
-@pytest.fixture(scope="module")
-def arrays():
-    generator = np.random.default_rng(0)
-    found = {}
-    for name, count in FILES.items():
-        noise = generator.integers(0, 256, (count, 28, 28), dtype=np.uint8)
-        found[f"{name}-images-idx3-ubyte"] = noise * (noise > 120)  # flat areas, as digits have
-        found[f"{name}-labels-idx1-ubyte"] = generator.integers(0, 10, count, dtype=np.uint8)
-    return found
-
-
-@pytest.fixture
-def folder(tmp_path, arrays):
-    """A folder like the one that holds MNIST; the test images are packed, the rest is not."""
-    (tmp_path / "mnist").mkdir()
-    for name, array in arrays.items():
-        (tmp_path / "mnist" / name).write_bytes(idx(array))
-    plain = tmp_path / "mnist" / "t10k-images-idx3-ubyte"
-    plain.with_name(plain.name + ".gz").write_bytes(gzip.compress(plain.read_bytes()))
-    plain.unlink()
-    return tmp_path
-
-
-@pytest.fixture(scope="module")
-def digits(arrays):
-    return Digits(
-        arrays["train-images-idx3-ubyte"].astype(np.float32) / 255,
-        arrays["train-labels-idx1-ubyte"].astype(np.int32),
-    )
+PARTS = ("train", "t10k")
 
 
 def run_both(digits, steps, *, ours=None, order=None):
@@ -78,7 +30,7 @@ def run_both(digits, steps, *, ours=None, order=None):
 
 def test_files_are_read(folder, arrays):
     mnist = read_mnist(folder)
-    for name, (x, y) in zip(FILES, mnist, strict=True):
+    for name, (x, y) in zip(PARTS, mnist, strict=True):
         images, labels = arrays[f"{name}-images-idx3-ubyte"], arrays[f"{name}-labels-idx1-ubyte"]
         assert (x.dtype, y.dtype) == (np.float32, np.int32)
         np.testing.assert_array_equal(x, np.asarray(images / 255, np.float32))
@@ -175,7 +127,7 @@ def test_two_classes_by_hand(double, x64):
 
 @pytest.mark.parametrize("double", [True, False])
 def test_network_ends_in_a_softmax_if_told(double):
-    network = article.Network(double)
+    network = Network(double)
     for weight in network.parameters():
         torch.nn.init.zeros_(weight)
     with torch.no_grad():
@@ -202,7 +154,7 @@ def test_one_step_of_the_program_is_plain_sgd(digits, double):
     (after,) = torch_side(weights, digits, order, [1], double_softmax=double)
     leaves = {name: weight.clone().requires_grad_() for name, weight in weights.items()}
     x, y = (torch.from_numpy(array[order[0]]) for array in digits)
-    logits = torch.func.functional_call(article.Network(False), leaves, x[:, None].double())
+    logits = torch.func.functional_call(Network(False), leaves, x[:, None].double())
     outputs = torch.exp(logits - torch.logsumexp(logits, 1, keepdim=True)) if double else logits
     chosen = outputs[torch.arange(32), y.long()]
     (torch.logsumexp(outputs, 1) - chosen).mean().backward()
@@ -274,69 +226,14 @@ def test_initial_weights_follow_from_the_seed_alone():
         assert weight.abs().max() <= fan_in**-0.5
 
 
-def test_command_compares_and_trains(folder, capsys):
-    out = folder / "record.json"
-    options = ["--data-dir", str(folder), "--steps", "10", "1", "--epochs", "2", "--out", str(out)]
-    assert main(options) == 0
-    output = capsys.readouterr()
-    record = json.loads(out.read_text(), parse_constant=pytest.fail)
-    assert str(folder) not in out.read_text()
-    assert {"command", "date", "git", "versions", "machine"} <= record.keys()
-    assert record["passed"] is True
-    assert [row["steps"] for row in record["agreement"]["rows"]] == [1, 10]
-    curves = record["training"]["accuracy_per_epoch"]
-    assert curves.keys() == {"double_softmax", "single_softmax"}
-    for curve in curves.values():
-        assert len(curve) == 2
-        assert all(value in (0, 0.2, 0.4, 0.6, 0.8, 1) for value in curve)  # of five images
-    assert "the article reports, after 20 epochs  83%" in output.out
-    assert "epoch 2/2" in output.err
-
-
-def test_command_says_what_failed(folder, capsys, monkeypatch):
-    monkeypatch.setattr(article, "BOUND", 0.0)
-    assert main(["--data-dir", str(folder), "--steps", "1", "--json"]) == 1
-    record = json.loads(capsys.readouterr().out)
-    assert record["passed"] is False
-    assert record["training"]["accuracy_per_epoch"] == {}
-
-
-def test_command_without_data(tmp_path, capsys):
-    assert main(["--data-dir", str(tmp_path)]) == 2
-    output = capsys.readouterr()
-    assert output.out == ""
-    assert output.err.startswith("parity.article: --data-dir had no mnist/train-images")
-    assert output.err.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (["--out", "nowhere/record.json"], "--out was nowhere/record.json; its folder must exist"),
-        (["--seed", str(2**32)], "--seed was 4294967296; it must be an integer in 0 to"),
-    ],
-)
-def test_wrong_values_are_told_before_any_work(tmp_path, capsys, wrong, message):
-    assert main(["--data-dir", str(tmp_path), *wrong]) == 2
-    assert message in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("wrong", [["--epochs", "-1"], ["--steps", "0"], ["--seed", "x"]])
-def test_wrong_arguments(tmp_path, capsys, wrong):
-    with pytest.raises(SystemExit) as stopped:
-        main(["--data-dir", str(tmp_path), *wrong])
-    assert stopped.value.code == 2
-    assert "is not an integer of at least" in capsys.readouterr().err
-
-
 def test_accuracy_counts_every_image(digits):
     weights = to_flax(initial_weights(0, torch.float32), FLATTENED)
     x = digits.x[:35]  # one batch and a remainder
-    network = article.Network()
+    network = Network()
     network.load_state_dict(initial_weights(0, torch.float32))
     predictions = network(torch.from_numpy(x)[:, None]).argmax(1).numpy()
     y = np.where(np.arange(35) < 7, (predictions + 1) % 10, predictions).astype(np.int32)
-    assert article.accuracy(weights, Digits(x, y)) == 28 / 35
+    assert accuracy(weights, Digits(x, y)) == 28 / 35
 
 
 def test_real_digits(mnist_dir):

@@ -8,10 +8,11 @@ import torch
 
 import maml_jax as mj
 import maml_jax.algorithms
-import parity.compare
+import parity.sides
 from parity import reference
 from parity.cells import ALGORITHMS, CELLS, MODELS, TASKS, Cell
-from parity.compare import BOUND, compare
+from parity.compare import compare
+from parity.errors import BOUND
 
 FAST = {
     "maml/conv4-stride/1/mixed",
@@ -81,7 +82,7 @@ def test_cell_compiled_as_for_training_is_within_the_bound():
 
 
 def test_compile_option_that_xla_does_not_know_is_done_without(monkeypatch):
-    monkeypatch.setattr(parity.compare, "_QUICK", {"no_such_option": True})
+    monkeypatch.setattr(parity.sides, "_QUICK", {"no_such_option": True})
     assert compare(Cell("fomaml", "mlp-sinusoid", 1), quick=True).passed
 
 

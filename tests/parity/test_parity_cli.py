@@ -8,6 +8,7 @@ import parity.compare
 from parity.__main__ import main
 from parity.cells import CELLS
 from parity.compare import Errors
+from parity.rounding import Rounding
 
 
 @pytest.fixture
@@ -43,8 +44,26 @@ def test_columns_are_aligned(fake, capsys):
     assert len({row.index("  ok  ") for row in rows}) == 1
 
 
+def test_float32_has_columns_of_its_own(fake, capsys):
+    assert main(["--only", "fomaml/mlp/1", "--float32"]) == 0
+    assert "jax float32" not in capsys.readouterr().out  # these have none
+    fake(float32=Rounding(jax=1.5e-7, torch=2.5e-7, apart=3.5e-7))
+    assert main(["--only", "fomaml/mlp/1", "--float32"]) == 0
+    output = capsys.readouterr().out
+    title, row = (line for line in output.splitlines() if line.startswith(("cell ", "fomaml")))
+    for name, figure in (("jax float32", "1.5e-07"), ("torch float32", "2.5e-07")):
+        assert title.index(name) + len(name) == row.index(figure) + len(figure)
+    assert "3.5e-07" in row
+    fake(float32=Rounding(jax=1.5e-7, torch=1.0, apart=1.0))
+    assert main(["--only", "fomaml/mlp/1", "--float32", "--json"]) == 1
+    (cell,) = json.loads(capsys.readouterr().out)["cells"]
+    assert cell["passed"] is False
+    figures = {"jax": 1.5e-7, "torch": 1.0, "apart": 1.0, "jump": 0.0, "bound": 1.5e-6}
+    assert cell["float32"] == figures | {"passed": False}
+
+
 def test_real_cell_end_to_end(capsys):
-    assert main(["--only", "fomaml/mlp-sinusoid/5/momentum", "--json"]) == 0
+    assert main(["--only", "fomaml/mlp-sinusoid/5/momentum", "--json", "--float32"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["passed"] is True
     assert report["bound"] == 1e-10
@@ -53,6 +72,7 @@ def test_real_cell_end_to_end(capsys):
     assert cell["name"] == "fomaml/mlp-sinusoid/5/momentum"
     assert len(cell["weights"]) == 6
     assert 0 < cell["meta_gradient"] < 1e-10
+    assert 1e-9 < cell["float32"]["jax"] < 1e-5
     assert cell["passed"] is True
 
 

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from parity.cells import Cell
-from parity.compare import BOUND, FLOOR, Errors, Side, measure, relative_error
+from parity.compare import Errors, measure
+from parity.errors import BOUND, FLOOR, relative_error
+from parity.sides import Side
 
 CELL = Cell("maml", "mlp", 1, "mixed")
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 import maml_jax as mj
 from parity import reference
 from parity.cells import ALGORITHMS, MODELS, Cell, build
-from parity.compare import jax_side, torch_side
+from parity.sides import jax_side, torch_side
 from parity.weights import to_torch
 
 # o = w·x + b with w = b = 0, squared error, inner rate 0.1, one inner step, two tasks of one
