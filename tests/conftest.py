@@ -16,6 +16,12 @@ import pytest  # noqa: E402
 jax.config.update("jax_num_cpu_devices", 2)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_plans(tmp_path_factory):
+    """What was tuned on this machine before does not reach the tests."""
+    os.environ["MAML_JAX_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture
 def x64():
     """Double precision within the test."""
