@@ -96,7 +96,8 @@ def search(
         seconds; None if the chunk does not fit in memory.
       budget_s: seconds after which no further chunk is begun.
     """
-    start, seconds, slower = time.monotonic(), {}, 0
+    seconds: dict[int, float] = {}
+    start, slower = time.monotonic(), 0
     for chunk in chunks:
         if seconds and (slower == 2 or time.monotonic() - start > budget_s):
             break
