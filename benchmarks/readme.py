@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ TITLES = {
     "obvious_jax": "`vmap` of `lax.conv`",
     "maml_jax_tuned": "tuned",
 }
+
+_WRAPPING: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
 
 
 def block(results: dict[str, Any], name: str) -> str:
@@ -55,8 +58,8 @@ def block(results: dict[str, Any], name: str) -> str:
             if "floors" in results:
                 cells.append(_milliseconds(results["floors"][fields["name"]]["floor_s"]))
             lines.append(f"| {describe(from_json(fields))} | {' | '.join(cells)} |")
-    said = origin(results)
-    return "\n".join([*lines, "", f"[The file]({name}): {said}", END])
+    said = textwrap.fill(f"[The file]({name}): {origin(results)}", 100, **_WRAPPING)
+    return "\n".join([*lines, "", said, END])
 
 
 def describe(workload: Workload) -> str:
@@ -84,9 +87,10 @@ def replaced(text: str, made: str) -> str:
     Raises:
       ValueError: the text has not one pair of marks.
     """
-    head, begin, rest = text.partition(BEGIN.partition("{")[0])
-    _, end, tail = rest.partition(END)
-    if not begin or not end or END in tail or begin in tail:
+    begin = BEGIN.partition("{")[0]
+    head, _, rest = text.partition(begin)
+    _, _, tail = rest.partition(END)
+    if text.count(begin) != 1 or text.count(END) != 1 or END not in rest:
         raise ValueError(f"there must be one line {begin}…` --> and after it one line {END}")
     return f"{head}{made}{tail}"
 
