@@ -60,11 +60,12 @@ def draw(results: dict[str, Any], file: Path) -> None:
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log")
     axes.set_yticks(*zip(*ticks, strict=True), fontsize=7)
-    axes.invert_yaxis()
-    axes.margins(x=0.12, y=0.01)
+    axes.set_ylim(row - 0.5, -1)  # the first workload on top, whether or not it has bars
+    axes.margins(x=0.12)
+    axes.xaxis.set_major_formatter("{x:g}×")
     axes.set_xlabel(f"time by that of {REFERENCE} (logarithmic; right of 1 is slower)", fontsize=8)
     if named:
-        axes.legend(fontsize=7, loc="best")
+        figure.legend(fontsize=7, loc="outside lower center", ncols=4)
     device = results["device"]["name"] or f"{results['machine']['cores']} cores"
     axes.set_title(f"{device}, {results['date'][:10]}", fontsize=9)
     figure.savefig(file, dpi=150)

@@ -72,7 +72,7 @@ def run(
     def patient() -> float:
         return min(patience, max(end - time.monotonic(), 1.0))
 
-    reason = f"the time was up, {seconds:g} s"
+    reason = f"the time was up, {seconds:.0f} s"
     records: list[Record] = []
     for workload in workloads:
         if time.monotonic() >= end:
@@ -110,7 +110,7 @@ def _run_one(
         with ExitStack() as stack:
             return _start(stack, few, peers[name], device, "float64", patience)[1]
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(machine.cores()) as pool:
         _compare(records, dict(zip(peers, pool.map(exact, peers), strict=True)), "float64")
 
     with ExitStack() as stack:

@@ -2,7 +2,8 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -38,7 +39,8 @@ def tune(
     exactly records `plan.chunk` and passes it to `over_tasks`.
 
     Begins with the choice of the rule, so that it is always among what was measured, and goes on
-    until two chunks in a row are clearly slower, or none is left, or the time is up.
+    until two chunks in a row are clearly slower, or none is left, or the time is up. Where another
+    chunk comes out first, it and the rule's are timed once more, in turns.
 
     Args:
       learner: what is done with one task.
@@ -67,13 +69,20 @@ def tune(
         meta = jax.device_put(meta, NamedSharding(mesh, PartitionSpec()))
         episodes = jax.device_put(episodes, NamedSharding(mesh, PartitionSpec("tasks")))
 
+    steps: dict[int, Callable[..., Any]] = {}
+
     def measure(chunk: int, limit: float) -> float | None:
-        return _time(jax.jit(over_tasks(learner, chunk, mesh)), (meta, episodes), limit)
+        steps[chunk] = jax.jit(over_tasks(learner, chunk, mesh))
+        return _time(steps[chunk], (meta, episodes), limit)
 
     rule = plans.rule(tasks // devices)
     seconds = search(candidates(tasks // devices, rule), measure, budget_s)
     if not seconds:
         raise InputError(f"`episodes` held {tasks} tasks; not even one fits in memory.")
+    chunk = _choice(seconds, rule)
+    if chunk != rule and rule in seconds:
+        finalists = {size: partial(steps[size], meta, episodes) for size in (rule, chunk)}
+        seconds |= in_turns(finalists, min(REPEATS, budget_s / (seconds[rule] + seconds[chunk])))
     plan = Plan(_choice(seconds, rule), rule, seconds)
     return plan._replace(file=plans.remember(plans.key(learner, meta, share, devices), plan))
 
@@ -110,6 +119,18 @@ def search(
     return seconds
 
 
+def in_turns(steps: Mapping[int, Callable[[], Any]], rounds: float) -> dict[int, float]:
+    """Median seconds of each step, taken in turns, so that other work on the machine slows all.
+
+    At least one round, and no further one beyond `rounds`.
+    """
+    times: dict[int, list[float]] = {chunk: [] for chunk in steps}
+    for _ in range(max(1, int(rounds))):
+        for chunk, step in steps.items():
+            times[chunk].append(_once(step))
+    return {chunk: statistics.median(taken) for chunk, taken in times.items()}
+
+
 def _choice(seconds: dict[int, float], rule: int) -> int:
     """The fastest, or the rule's where the difference may be the clock's."""
     fastest = min(seconds, key=lambda chunk: seconds[chunk])
@@ -123,11 +144,16 @@ def _time(step: Callable[..., Any], arguments: tuple[Any, ...], limit: float) ->
         jax.block_until_ready(step(*arguments))  # compiles
         times: list[float] = []
         while len(times) < REPEATS and not (times and times[0] > limit):
-            start = time.perf_counter()
-            jax.block_until_ready(step(*arguments))
-            times.append(time.perf_counter() - start)
+            times.append(_once(lambda: step(*arguments)))
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return None
     return statistics.median(times)
+
+
+def _once(step: Callable[[], Any]) -> float:
+    """Seconds until the step's results are there."""
+    start = time.perf_counter()
+    jax.block_until_ready(step())
+    return time.perf_counter() - start
