@@ -127,6 +127,10 @@ def main(arguments: list[str] | None = None) -> int:
         if record["status"] == "measured":
             least = results["floors"][record["workload"]]["floor_s"]
             record["floor_fraction"] = least / record["median_s"]
+    training = {workload.name for workload in workloads if workload.updates}
+    for record in records:
+        if record["status"] == "measured" and record["workload"] in training:
+            record["updates_per_s"] = 1 / record["median_s"]
     print(json.dumps(results, indent=1) if options.json else report.screen_table(results))
     ours = [record["status"] for record in records if record["peer"] == REFERENCE]
     if "measured" not in ours or not set(ours) <= {"measured", "skipped"}:

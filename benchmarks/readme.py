@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +55,12 @@ def block(results: dict[str, Any], name: str) -> str:
             r["peer"]: r for r in results["results"] if r["workload"] == fields["name"] and _time(r)
         }
         if REFERENCE in records:
-            cells = _cells(records, peers)
+            workload = from_json(fields)
+            show = _rate if workload.updates else _milliseconds
+            cells = _cells(records, peers, show)
             if "floors" in results:
-                cells.append(_milliseconds(results["floors"][fields["name"]]["floor_s"]))
-            lines.append(f"| {describe(from_json(fields))} | {' | '.join(cells)} |")
+                cells.append(show(results["floors"][workload.name]["floor_s"]))
+            lines.append(f"| {describe(workload)} | {' | '.join(cells)} |")
     said = textwrap.fill(f"[The file]({name}): {origin(results)}", 100, **_WRAPPING)
     return "\n".join([*lines, "", said, END])
 
@@ -77,7 +80,7 @@ def describe(workload: Workload) -> str:
         model += f", {network.ways}-way {workload.shots}-shot"
         sizes = f"{network.ways * workload.queries} queries"
     steps = f"{workload.inner_steps} step{'s' * (workload.inner_steps != 1)}"
-    training = "training, sampling included, per update: " if workload.updates else ""
+    training = "updates a second of training, sampling included: " if workload.updates else ""
     return f"{training}{model}, {workload.tasks} tasks, {steps}, {sizes}"
 
 
@@ -99,7 +102,9 @@ def _time(record: dict[str, Any]) -> bool:
     return record["status"] == "measured"
 
 
-def _cells(records: dict[str, dict[str, Any]], peers: list[str]) -> list[str]:
+def _cells(
+    records: dict[str, dict[str, Any]], peers: list[str], show: Callable[[float], str]
+) -> list[str]:
     fastest = min(records, key=lambda peer: records[peer]["median_s"])
     cells = []
     for peer in peers:
@@ -107,13 +112,18 @@ def _cells(records: dict[str, dict[str, Any]], peers: list[str]) -> list[str]:
             cells.append("")
             continue
         record = records[peer]
-        cell = _milliseconds(record["median_s"])
+        cell = show(record["median_s"])
         cell = f"**{cell}**" if peer == fastest else cell
         ratio = record["ratio_of_medians"]
         if peer != REFERENCE:
             cell += f" ({ratio:.{0 if ratio >= 9.95 else 1 if ratio >= 1.05 else 2}f}×)"
         cells.append(cell)
     return cells
+
+
+def _rate(seconds: float) -> str:
+    value = 1 / seconds
+    return f"{value:,.0f}/s" if value >= 9.95 else f"{value:.2g}/s"
 
 
 def _milliseconds(seconds: float) -> str:

@@ -40,6 +40,7 @@ def markdown_table(results: dict[str, Any]) -> str:
         f"{origin(results)} {NOTE[0].upper()}{NOTE[1:]}",
         "",
         *_floors(results),
+        *_rates(results),
     ]
     return "\n".join(lines)
 
@@ -59,7 +60,8 @@ def screen_table(results: dict[str, Any]) -> str:
             for cell, width in zip(row[2:], widths[2:], strict=True)
         ]
         lines.append("  ".join([*names, *numbers]).rstrip())
-    return "\n".join([*lines, "", *_floors(results), "", origin(results), NOTE])
+    after = [*_floors(results), *_rates(results)]
+    return "\n".join([*lines, "", *after, "", origin(results), NOTE])
 
 
 def _floors(results: dict[str, Any]) -> Iterable[str]:
@@ -76,6 +78,14 @@ def _floors(results: dict[str, Any]) -> Iterable[str]:
             f"- {name}: {_number(floor['operations'])}FLOP {_milliseconds(floor['compute_s'])} ms, "
             f"{_number(floor['bytes'])}B {_milliseconds(floor['memory_s'])} ms"
         )
+
+
+def _rates(results: dict[str, Any]) -> Iterable[str]:
+    """A line for each peer on each workload of whole training."""
+    for record in results["results"]:
+        if "updates_per_s" in record:
+            rate = f"{record['updates_per_s']:.3g} meta-updates a second"
+            yield f"- {record['workload']}, {record['peer']}: {rate}"
 
 
 def _number(value: float) -> str:

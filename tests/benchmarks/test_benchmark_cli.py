@@ -101,6 +101,16 @@ def test_json_has_the_fields(measured, tmp_path, capsys):
     assert results["results"][0]["floor_fraction"] == floor["floor_s"] / 1.25
 
 
+def test_training_has_its_rate(measured, tmp_path, capsys):
+    file = tmp_path / "r.json"
+    only = ["--only", "training-sinusoid", "--peers", "torch_loop"]
+    assert cli.main(["--device", "cpu", *only, "--out", str(file)]) == 0
+    records = json.loads(file.read_text())["results"]
+    assert [record["updates_per_s"] for record in records] == [0.8, 0.8]
+    said = capsys.readouterr().out
+    assert "- training-sinusoid-25tasks-1step, torch_loop: 0.8 meta-updates a second" in said
+
+
 def test_default_file_is_new_each_time(measured, tmp_path, capsys):
     for _ in range(2):
         assert cli.main(["--device", "cpu"]) == 0

@@ -71,6 +71,21 @@ def test_the_table(places):
     assert rewritten(places) == text
 
 
+def test_training_is_in_updates_a_second(places, results):
+    training = WORKLOADS[-2]
+    assert training.updates
+    results["workloads"].append(to_json(training))
+    results["floors"][training.name] = {"floor_s": 1e-6}
+    results["results"] += [
+        record(training, "maml_jax", 0.25, 1.0),
+        record(training, "torch_loop", 125.0, 500.0),
+    ]
+    places[0].write_text(json.dumps(results))
+    row = next(line for line in rewritten(places).splitlines() if "of training" in line)
+    assert row.startswith("| updates a second of training, sampling included: sinusoid MLP, 25 ")
+    assert row.endswith("| **4,000/s** | 8/s (500×) | 1,000,000/s |")
+
+
 def test_another_result_makes_another_table(places, results):
     before = rewritten(places)
     results["results"][1]["median_s"] = 0.2
