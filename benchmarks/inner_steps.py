@@ -2,7 +2,7 @@
 
 Claim: with `differentiate="mixed"` a further inner step costs the memory of one more copy of the
 weights, and nothing else; reverse mode keeps the activations of every step as well. The steps are a
-loop in the program, so that tracing and compiling take as long for 20 as for 1: under 10 seconds.
+loop in the program, so that tracing and compiling take as long for 20 as for 1.
 Repeat: `python -m benchmarks.inner_steps`, about two minutes on two cores; `--algorithms all` does
 every algorithm that unrolls its steps, in mixed mode, in about six.
 """

@@ -77,7 +77,12 @@ def key(learner: MetaLearner, meta: Meta, episodes: Episode, devices: int) -> st
 
 
 def recall(learner: MetaLearner, meta: Meta, episodes: Episode, devices: int) -> Plan | None:
-    """The plan that `tune` remembered for this problem on this machine, if it did."""
+    """The plan that `tune` remembered for this problem on this machine, if it did.
+
+    None where several processes compute together: they must run one program, and each has a file.
+    """
+    if jax.process_count() > 1:
+        return None
     file = cache_file()
     plans = {} if file is None else _read(file)
     place = _place(episodes, devices)

@@ -54,8 +54,14 @@ def tune(
       The plan; `str` of it says what was taken and why.
 
     Raises:
-      InputError: `episodes` cannot be dealt evenly to the mesh, or a negative `budget_s`.
+      InputError: `episodes` cannot be dealt evenly to the mesh, none of them fits in memory, a
+        negative `budget_s`, or several processes.
     """
+    if jax.process_count() > 1:
+        raise InputError(
+            f"`tune` ran in {jax.process_count()} processes; measure in one, with a device's share "
+            "of the tasks, and pass its `chunk` to `over_tasks` in all."
+        )
     check_number("budget_s", budget_s)
     devices = 1 if mesh is None else mesh.shape.get("tasks", 1)
     tasks = jax.tree.leaves(episodes)[0].shape[0]

@@ -249,6 +249,23 @@ def test_the_rule_wins_where_the_clock_cannot_tell():
     assert tuning._choice({2: 1.0, 4: 0.99}, 8) == 4
 
 
+def test_several_processes_share_no_plan(monkeypatch):
+    learner = mj.maml(apply, 0.1)
+    fastest(monkeypatch, 2)
+    mj.tune(learner, params, TASKS)
+    assert scans(learner) == [3]
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    assert scans(learner) == [6]
+    with pytest.raises(InputError, match="`tune` ran in 2 processes"):
+        mj.tune(learner, params, TASKS)
+
+
+def test_nothing_fits(monkeypatch):
+    monkeypatch.setattr(tuning, "search", lambda *_: {})
+    with pytest.raises(InputError, match="`episodes` held 6 tasks; not even one fits in memory"):
+        mj.tune(mj.maml(apply, 0.1), params, TASKS)
+
+
 def test_bad_arguments():
     learner = mj.maml(apply, 0.1)
     with pytest.raises(InputError, match=r"`budget_s` was -1; it must be a finite number"):
