@@ -157,16 +157,23 @@ def _abstract(leaf: Any, drop: int = 0) -> jax.ShapeDtypeStruct:
 def _operations(jaxpr: Any) -> Iterator[str]:
     """Every operation with the length of its loop and what it returns, those within it after it.
 
+    Of constants only integers are part of it, for they may bound a loop: a rate changes no time.
     Not the text of the program: that has addresses in it, which change with every run.
     """
     for equation in jaxpr.eqns:
         outputs = ",".join(str(variable.aval) for variable in equation.outvars)
-        yield f"{equation.primitive.name} {equation.params.get('length')} {outputs}"
+        bounds = [int(x.val) for x in equation.invars if _is_integer(x)]
+        yield f"{equation.primitive.name} {equation.params.get('length')} {bounds} {outputs}"
         for parameter in equation.params.values():
             for part in parameter if isinstance(parameter, tuple | list) else (parameter,):
                 inner = getattr(part, "jaxpr", part)
                 if hasattr(inner, "eqns"):
                     yield from _operations(inner)
+
+
+def _is_integer(variable: Any) -> bool:
+    """Whether it is an integer that is known while tracing."""
+    return hasattr(variable, "val") and jnp.issubdtype(jnp.result_type(variable.val), jnp.integer)
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -80,6 +80,33 @@ def test_another_problem_has_no_such_plan(monkeypatch):
     assert scans(mj.maml(apply, 0.1)) == [6]
 
 
+def repeating(times):
+    """The network with a loop that keeps nothing, and so shows in nothing but its length."""
+
+    def looped(params, x):
+        return apply(params, jax.lax.fori_loop(0, times, lambda _, x: x * 0.9, x))
+
+    return looped
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: mj.imaml(apply, 0.1, solver_steps=n),
+        lambda n: mj.protonet(repeating(n)),
+        lambda n: mj.fomaml(apply, 0.1, n),
+    ],
+)
+def test_a_longer_loop_is_another_problem(make):
+    keys = [plans.key(make(n), make(n).init(params), TASKS, 1) for n in (2, 3, 2)]
+    assert keys[0] == keys[2] != keys[1]
+
+
+def test_another_rate_is_the_same_problem():
+    one, other = (plans.key(mj.maml(apply, rate), params, TASKS, 1) for rate in (0.1, 0.4))
+    assert one == other
+
+
 def test_on_a_mesh_the_plan_is_a_devices(monkeypatch):
     learner, tasks = mj.maml(apply, 0.1), classification(tasks=8)
     mesh = mj.task_mesh(8)
@@ -88,6 +115,7 @@ def test_on_a_mesh_the_plan_is_a_devices(monkeypatch):
     assert mj.tune(learner, params, tasks, mesh).chunk == 2
     assert scans(learner, tasks, mesh=mesh) == [2]
     assert scans(learner, tasks) == [8]
+    assert scans(learner, classification(tasks=4)) == [4]  # as many for a device, but it is alone
     jax.jit(mj.over_tasks(learner, mesh=mesh))(params, tasks)
 
 

@@ -8,6 +8,7 @@ import pytest
 from benchmarks import memory, runner
 from benchmarks.peers import PEERS
 from benchmarks.workloads import MLP, Workload
+from maml_jax import plans
 
 TINY = Workload("tiny", MLP(hidden=(3,)), 3, 2, 2, 1, 0.1)
 TRAINING = Workload("training", MLP(hidden=(3,)), 3, 2, 2, 1, 0.1, updates=10)
@@ -187,3 +188,12 @@ def test_environment_of_a_gpu_worker():
     assert variables["JAX_PLATFORMS"] == "cuda"
     assert variables["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
     assert runner.environment("cpu", "float64")["JAX_ENABLE_X64"] == "1"
+
+
+def test_no_plan_of_before_reaches_a_worker(monkeypatch, tmp_path):
+    monkeypatch.setenv("MAML_JAX_CACHE", str(tmp_path))
+    monkeypatch.setenv("MAML_JAX_CACHE", runner.environment("cpu", "float32")["MAML_JAX_CACHE"])
+    file = plans.cache_file()
+    assert tmp_path not in file.parents
+    assert not file.exists()
+    assert plans.remember("a key", plans.Plan(2, 1, {2: 1.0})) is None
