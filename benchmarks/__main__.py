@@ -227,10 +227,9 @@ def _check_only(parser: Parser, text: str | None) -> None:
 
 
 def _chosen_workloads(text: str | None, quick: bool, device: str) -> list[Workload]:
-    if text is None:
-        chosen = [w for w in WORKLOADS if w.name in QUICK or not quick]
-    else:
-        chosen = [w for w in WORKLOADS if text in w.name]
+    chosen = [w for w in WORKLOADS if text is None or text in w.name]
+    if quick and text is None:
+        chosen = sorted((w for w in chosen if w.name in QUICK), key=lambda w: QUICK.index(w.name))
     return [w for w in chosen if device == "gpu" or not w.gpu_only or w.name == text]
 
 
