@@ -3,51 +3,63 @@
 import argparse
 import datetime
 import difflib
+import importlib.util
 import json
 import os
 import re
 import shlex
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from benchmarks import machine, report, runner
-from benchmarks.peers import ON_REQUEST, PEERS, REFERENCE
+from benchmarks import chart, floor, machine, peaks, report, runner
+from benchmarks.peers import PEERS, REFERENCE, SLOW
 from benchmarks.process import ROOT
-from benchmarks.workloads import WORKLOADS, Workload, to_json
+from benchmarks.workloads import QUICK, WORKLOADS, Workload, to_json
 
 REPEATS, QUICK_REPEATS = 7, 3
+QUICK_MINUTES = 3.0
+PATIENCE = 900.0
 BUSY = 0.5
 """The load average that brings a warning: PyTorch's spinning threads suffer from company."""
 
 DESCRIPTION = """\
 Times one whole meta-update's gradient of MAML (mean loss and meta-gradient over a batch of
 tasks; sampling excluded) in this project and in its peers, in float32, from the same episodes
-and the same initial weights. A peer that computes another gradient is refused and gets no time.
+and the same initial weights; and whole training, sampling and Adam included. A peer that computes
+something else is refused and gets no time.
 """
 EPILOG = """\
 workloads:
   {workloads}
+  (* in --quick too; + on a CPU only when --only has its whole name)
 peers:
   {peers}
   {reference} always runs, for the others are checked and divided by it;
-  {request} only when named, for it takes many times longer.
+  --quick leaves out {slow}, unless named.
 
 how it is measured:
   Each peer has a process of its own. They take turns (A B C A B C ...), one step each, so that
   a machine which slows down slows all. `compile s` is what the first call cost beyond the
   second. Memory on a CPU is the resident set's peak during the timed steps, and its growth
   over what imports and inputs took; on a GPU it is the allocator's peak.
-  The gradients are checked in float64 on few tasks, to 1e-6, and in float32 on all, to 0.1.
+  The gradients are checked in float64 on few tasks, to 1e-6, and in float32 on all, to 0.1;
+  of training the change of the weights over two updates on given tasks.
+  The floor of a workload is the least time that its operations and bytes allow on this machine,
+  at the speed of a large matrix product and of memory, both measured first (`benchmarks.floor`).
   Both frameworks use all cores, and PyTorch's threads wait for each other by spinning: on a
   machine that does something else meanwhile its times are worthless.
 
 examples:
-  python -m benchmarks --quick                      some 3 minutes on 2 quiet cores
+  python -m benchmarks --quick                      {minutes:g} minutes at most
+  python -m benchmarks --device gpu --minutes 9 --patience 60       all workloads, in 10 minutes
   python -m benchmarks --only sinusoid --peers torch_func --repeats 21
   python -m benchmarks --json --device gpu > results.json
   python -m benchmarks.report benchmarks/results/FILE.json      the table in Markdown
+  python -m benchmarks.chart benchmarks/results/FILE.json OUT.png      the bars
+  python -m benchmarks.readme benchmarks/results/FILE.json      the README's table
 
 exit status: 0; 1 if a peer was refused or failed; 2 for bad arguments.
 """
@@ -64,20 +76,34 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the benchmarks; returns the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    workloads = _chosen_workloads(parser, options.only)
-    peers = _chosen_peers(parser, options.peers)
+    _check_only(parser, options.only)
+    peers = _chosen_peers(parser, options.peers, options.quick)
     repeats = options.repeats or (QUICK_REPEATS if options.quick else REPEATS)
+    minutes = options.minutes or (QUICK_MINUTES if options.quick else None)
     file = _checked_out(parser, options.out)
     device, name = _chosen_device(parser, options.device)
+    workloads = _chosen_workloads(options.only, options.quick, device)
 
     load = machine.load_average()
     if load is not None and load > BUSY:
         print(f"{parser.prog}: the load average is {load:.1f}; times will be off", file=sys.stderr)
     progress = _progress(sys.stderr)
-    records = runner.run(workloads, peers, device=device, repeats=repeats, progress=progress)
+    start = time.monotonic()
+    progress("measuring the machine")
+    speeds = peaks.measure(device)
+    left = float("inf") if minutes is None else 60 * minutes - (time.monotonic() - start)
+    records = runner.run(
+        workloads,
+        peers,
+        device=device,
+        repeats=repeats,
+        patience=options.patience or PATIENCE,
+        seconds=left,
+        progress=progress,
+    )
     progress("")
     now = datetime.datetime.now(datetime.UTC)
-    results = {
+    results: dict[str, Any] = {
         "command": _command(options, device),
         "date": now.isoformat(timespec="seconds"),
         "git": machine.git_state(),
@@ -90,29 +116,59 @@ def main(arguments: list[str] | None = None) -> int:
             "load_average_before": load,
             "tolerance": runner.TOLERANCE,
             "float64_tasks": runner.EXACT_TASKS,
+            "compiled_side_by_side": runner.at_once(peers),
         },
+        "peaks": speeds,
+        "floors": {workload.name: floor.floor(workload, speeds) for workload in workloads},
         "workloads": [to_json(workload) for workload in workloads],
         "results": records,
     }
+    for record in records:
+        if record["status"] == "measured":
+            least = results["floors"][record["workload"]]["floor_s"]
+            record["floor_fraction"] = least / record["median_s"]
+    training = {workload.name for workload in workloads if workload.updates}
+    for record in records:
+        if record["status"] == "measured" and record["workload"] in training:
+            record["updates_per_s"] = 1 / record["median_s"]
     print(json.dumps(results, indent=1) if options.json else report.screen_table(results))
-    if any(record["peer"] == REFERENCE and record["status"] != "measured" for record in records):
+    ours = [record["status"] for record in records if record["peer"] == REFERENCE]
+    if "measured" not in ours or not set(ours) <= {"measured", "skipped"}:
         print(f"{parser.prog}: {REFERENCE} gave no times; nothing written", file=sys.stderr)
         return 1
     if file is None:
         partial = options.quick or options.only or options.peers or options.repeats
+        partial = partial or any(record["status"] == "skipped" for record in records)
         file = _default_file(now.date().isoformat(), name or device, bool(partial))
         file.parent.mkdir(exist_ok=True)
     _write(file, json.dumps(results, indent=1) + "\n")
     print(f"written to {os.path.relpath(file)}", file=sys.stderr)
+    _draw(results, file.with_suffix(".png"))
     return int(any(record["status"] in ("refused", "failed") for record in records))
+
+
+def _draw(results: dict[str, Any], picture: Path) -> None:
+    """The chart beside the results, where matplotlib is there and no other picture is."""
+    if importlib.util.find_spec("matplotlib") is None:
+        print("no chart: matplotlib is not installed", file=sys.stderr)
+    elif picture.exists():
+        print(f"no chart: {os.path.relpath(picture)} exists", file=sys.stderr)
+    else:
+        chart.draw(results, picture)
+        print(f"chart in {os.path.relpath(picture)}", file=sys.stderr)
 
 
 def _parser() -> Parser:
     epilog = EPILOG.format(
-        workloads="\n  ".join(workload.name for workload in WORKLOADS),
+        workloads="\n  ".join(
+            f"{'*' if workload.name in QUICK else '+' if workload.gpu_only else ' '} "
+            f"{workload.name}"
+            for workload in WORKLOADS
+        ),
         peers=", ".join(PEERS),
         reference=REFERENCE,
-        request=", ".join(ON_REQUEST),
+        slow=", ".join(SLOW),
+        minutes=QUICK_MINUTES,
     )
     parser = Parser(
         prog="python -m benchmarks",
@@ -121,11 +177,23 @@ def _parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--quick", action="store_true", help=f"{QUICK_REPEATS} repeats instead of {REPEATS}")
+    add(
+        "--quick",
+        action="store_true",
+        help=f"the workloads with a *, {QUICK_REPEATS} repeats instead of {REPEATS}, "
+        f"{QUICK_MINUTES:g} minutes",
+    )
     add("--device", choices=("cpu", "gpu"), help="default: gpu if JAX sees one, else cpu")
     add("--only", metavar="TEXT", help="the workloads with TEXT in their name")
     add("--peers", metavar="A,B", help="these peers, beside " + REFERENCE)
     add("--repeats", metavar="N", type=_at_least_one, help="how many times to time each")
+    add("--minutes", metavar="M", type=_positive, help="begin no workload after so long")
+    add(
+        "--patience",
+        metavar="S",
+        type=_positive,
+        help=f"seconds for a peer to answer, compiling included (default: {PATIENCE:g})",
+    )
     add("--json", action="store_true", help="print the results file instead of the table")
     add(
         "--out",
@@ -142,17 +210,32 @@ def _at_least_one(text: str) -> int:
     return int(text)
 
 
-def _chosen_workloads(parser: Parser, text: str | None) -> list[Workload]:
-    chosen = [workload for workload in WORKLOADS if text is None or text in workload.name]
-    if not chosen:
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"was {text!r}; it must be a number above 0")
+    return value
+
+
+def _check_only(parser: Parser, text: str | None) -> None:
+    if text is not None and not any(text in workload.name for workload in WORKLOADS):
         names = ", ".join(workload.name for workload in WORKLOADS)
         parser.error(f"argument --only: was {text!r}; it must be part of one of {names}")
-    return chosen
 
 
-def _chosen_peers(parser: Parser, text: str | None) -> dict[str, str]:
+def _chosen_workloads(text: str | None, quick: bool, device: str) -> list[Workload]:
+    chosen = [w for w in WORKLOADS if text is None or text in w.name]
+    if quick and text is None:
+        chosen = sorted((w for w in chosen if w.name in QUICK), key=lambda w: QUICK.index(w.name))
+    return [w for w in chosen if device == "gpu" or not w.gpu_only or w.name == text]
+
+
+def _chosen_peers(parser: Parser, text: str | None, quick: bool) -> dict[str, str]:
     if text is None:
-        return {name: module for name, module in PEERS.items() if name not in ON_REQUEST}
+        return {name: module for name, module in PEERS.items() if not (quick and name in SLOW)}
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in PEERS:
@@ -200,9 +283,10 @@ def _command(options: argparse.Namespace, device: str) -> str:
     """What repeats the run elsewhere: the device is named, the output file is not."""
     words = ["python", "-m", "benchmarks", "--device", device]
     words += ["--quick"] * options.quick
-    for option in ("only", "peers", "repeats"):
+    for option in ("only", "peers", "repeats", "minutes", "patience"):
         value = getattr(options, option)
-        words += [] if value is None else [f"--{option}", str(value)]
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+        words += [] if value is None else [f"--{option}", text]
     return shlex.join(words)
 
 

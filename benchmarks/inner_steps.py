@@ -1,7 +1,8 @@
-"""Memory against inner steps, by XLA's own account of the compiled program.
+"""Memory and compile time against inner steps, by XLA's own account of the compiled program.
 
 Claim: with `differentiate="mixed"` a further inner step costs the memory of one more copy of the
-weights, and nothing else; reverse mode keeps the activations of every step as well.
+weights, and nothing else; reverse mode keeps the activations of every step as well. The steps are a
+loop in the program, so that tracing and compiling take as long for 20 as for 1.
 Repeat: `python -m benchmarks.inner_steps`, about two minutes on two cores; `--algorithms all` does
 every algorithm that unrolls its steps, in mixed mode, in about six.
 """
@@ -46,11 +47,12 @@ class Row:
     steps: int
     temporary_bytes: int
     weights_bytes: int
+    trace_s: float
     compile_s: float
 
 
 def temporary_memory(differentiate: Differentiate, steps: int, algorithm: str = "maml") -> Row:
-    """Temporary bytes, and seconds to compile, of one task's meta-gradient.
+    """Temporary bytes, and seconds to trace and to compile, of one task's meta-gradient.
 
     The task is 5-way with one support and one query image per class, 28×28, on conv4 with 64
     filters and 2×2 maximum pooling, in float32.
@@ -60,9 +62,11 @@ def temporary_memory(differentiate: Differentiate, steps: int, algorithm: str = 
     learner = getattr(mj, algorithm)(apply, 0.4, steps, **options)
     batch = mj.Batch(jnp.zeros((5, 28, 28, 1)), jnp.arange(5))
     meta = learner.init(params)
-    lowered = jax.jit(learner.value_and_grad).lower(meta, mj.Episode(batch, batch))
     start = time.perf_counter()
+    lowered = jax.jit(learner.value_and_grad).lower(meta, mj.Episode(batch, batch))
+    traced = time.perf_counter()
     analysis = lowered.compile().memory_analysis()
+    compiled = time.perf_counter()
     if analysis is None:
         raise SystemExit("inner_steps: this backend's compiler gives no account of its memory")
     return Row(
@@ -71,7 +75,8 @@ def temporary_memory(differentiate: Differentiate, steps: int, algorithm: str = 
         steps,
         analysis.temp_size_in_bytes,
         sum(leaf.nbytes for leaf in jax.tree.leaves(meta)),
-        time.perf_counter() - start,
+        traced - start,
+        compiled - traced,
     )
 
 
@@ -86,7 +91,10 @@ def main() -> int:
     programs = [("maml", mode) for mode in MODES]
     if options.algorithms == "all":
         programs = [(name, MODES[0]) for name in UNROLLED]
-    print("algorithm       mode      steps   temporary MB   growth / step, weights   compile s")
+    print(
+        "algorithm       mode      steps   temporary MB   growth / step, weights"
+        "   trace s   compile s"
+    )
     rows = []
     for algorithm, mode in programs:
         for steps in STEPS:
@@ -96,7 +104,7 @@ def main() -> int:
             growth = (row.temporary_bytes - first.temporary_bytes) / row.weights_bytes
             print(
                 f"{algorithm:15} {mode:8} {steps:6} {row.temporary_bytes / 1e6:14.1f} "
-                f"{growth / max(steps - 1, 1):24.2f} {row.compile_s:11.1f}",
+                f"{growth / max(steps - 1, 1):24.2f} {row.trace_s:9.1f} {row.compile_s:11.1f}",
                 flush=True,
             )
     if options.out is not None:

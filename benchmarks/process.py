@@ -52,7 +52,7 @@ class Worker:
         except BrokenPipeError:
             answer = None
         except queue.Empty:
-            raise WorkerError(f"no answer in {patience:g} s{self._last_words()}") from None
+            raise WorkerError(f"no answer in {patience:.0f} s{self._last_words()}") from None
         if answer is None:
             raise WorkerError(f"{self._how_it_ended()}{self._last_words()}")
         return json.loads(answer)

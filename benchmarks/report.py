@@ -18,12 +18,15 @@ HEADER = (
     "ratio (paired)",
     "peak MB (growth)",
     "compile s",
+    "floor / time",
     "gradient error f64 / f32",
 )
 NOTE = (
     "ratio: the peer's time by maml_jax's, of medians and (as median of the pairs taken in turn); "
     "above 1 is slower. peak: of memory while timed; growth: over what imports and inputs took, so "
-    "with what a compiler keeps. gradient error: relative to maml_jax's."
+    "with what a compiler keeps. floor / time: the part of the time that operations or memory need "
+    "at the least. gradient error: relative to maml_jax's; of training, of the weights' change. "
+    "Times of training are per update."
 )
 
 
@@ -34,7 +37,10 @@ def markdown_table(results: dict[str, Any]) -> str:
         "|---|---|" + "---:|" * (len(HEADER) - 2),
         *(f"| {' | '.join(row)} |" for row in _rows(results)),
         "",
-        f"{_origin(results)} {NOTE[0].upper()}{NOTE[1:]}",
+        f"{origin(results)} {NOTE[0].upper()}{NOTE[1:]}",
+        "",
+        *_floors(results),
+        *_rates(results),
     ]
     return "\n".join(lines)
 
@@ -54,7 +60,44 @@ def screen_table(results: dict[str, Any]) -> str:
             for cell, width in zip(row[2:], widths[2:], strict=True)
         ]
         lines.append("  ".join([*names, *numbers]).rstrip())
-    return "\n".join([*lines, "", _origin(results), NOTE])
+    after = [*_floors(results), *_rates(results)]
+    return "\n".join([*lines, "", *after, "", origin(results), NOTE])
+
+
+def _floors(results: dict[str, Any]) -> Iterable[str]:
+    """A line for each workload; none for results of before floors were measured."""
+    if "peaks" not in results:
+        return
+    flops, speed = (results["peaks"][name] / 1e9 for name in ("flops", "bytes_per_s"))
+    yield (
+        f"Floors at {flops:.0f} GFLOP/s (matrix product) and {speed:.0f} GB/s (memory), "
+        "of which the larger counts:"
+    )
+    for name, floor in results["floors"].items():
+        yield (
+            f"- {name}: {_number(floor['operations'])}FLOP {_milliseconds(floor['compute_s'])} ms, "
+            f"{_number(floor['bytes'])}B {_milliseconds(floor['memory_s'])} ms"
+        )
+
+
+def _rates(results: dict[str, Any]) -> Iterable[str]:
+    """A line for each peer on each workload of whole training."""
+    for record in results["results"]:
+        if "updates_per_s" in record:
+            rate = f"{record['updates_per_s']:.3g} meta-updates a second"
+            yield f"- {record['workload']}, {record['peer']}: {rate}"
+
+
+def _number(value: float) -> str:
+    """Three digits and a prefix: `1.23 G`."""
+    for prefix, unit in (("T", 1e12), ("G", 1e9), ("M", 1e6)):
+        if value >= unit:
+            return f"{value / unit:.3g} {prefix}"
+    return f"{value:.3g} "
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1e3 * seconds:.3g}"
 
 
 def _rows(results: dict[str, Any]) -> Iterable[tuple[str, ...]]:
@@ -77,6 +120,7 @@ def _numbers(record: dict[str, Any]) -> tuple[str, ...]:
         f"{_ratio(record['ratio_of_medians'])} ({_ratio(record['median_ratio'])})",
         f"{peak} ({growth})",
         f"{record['compile_s']:.1f}",
+        _percent(record.get("floor_fraction")),
         errors,
     )
 
@@ -85,11 +129,16 @@ def _ratio(value: float | None) -> str:
     return "?" if value is None else f"{value:.2f}"
 
 
+def _percent(value: float | None) -> str:
+    return "?" if value is None else f"{100 * value:.2g} %"
+
+
 def _megabytes(value: int | None) -> str:
     return "?" if value is None else f"{value / 1e6:.0f}"
 
 
-def _origin(results: dict[str, Any]) -> str:
+def origin(results: dict[str, Any]) -> str:
+    """Date, machine, versions, commit and command, in a sentence."""
     machine, versions, git = results["machine"], results["versions"], results["git"]
     device = results["device"]["name"] or f"{machine['cores']} cores of {machine['processor']}"
     commit = "no commit" if git["commit"] is None else f"commit {git['commit'][:10]}"

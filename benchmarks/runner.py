@@ -6,7 +6,8 @@ a whole meta-gradient by up to some per cent, in every framework alike. So the p
 agree to 1e-6 in float64, on a few tasks; and what is timed, in float32 on all tasks, to 0.1.
 
 The timed workers of one workload live side by side and take turns (A B C A B C …), one step at a
-time while the others sleep, so that a machine which slows down slows all of them.
+time while the others sleep, so that a machine which slows down slows all of them. A peer whose step
+takes more than `LONG` takes part in the first turns only.
 Repeat: `python -m benchmarks`.
 """
 
@@ -30,6 +31,8 @@ from benchmarks.workloads import Workload, to_json
 EXACT_TASKS = 2
 TOLERANCE = {"float64": 1e-6, "float32": 0.1}
 """The largest relative error of the loss and of the whole gradient."""
+LONG, LONG_TURNS = 10.0, 2
+"""A step of more than `LONG` seconds is timed `LONG_TURNS` times, however many turns there are."""
 PAUSE = 0.1
 """Seconds between two turns, in which the last one's thread pool stops spinning."""
 SEED = 0
@@ -44,6 +47,7 @@ def run(
     device: str,
     repeats: int,
     patience: float = 900.0,
+    seconds: float = float("inf"),
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[Record]:
     """Check and time every peer on every workload.
@@ -54,17 +58,34 @@ def run(
       device: "cpu" or "gpu".
       repeats: how many turns each peer gets.
       patience: seconds after which a worker that does not answer has failed.
+      seconds: how long all may take: workloads whose turn has not come by then are skipped, and
+        patience ends then.
       progress: is told what happens next.
 
     Returns:
       A record for each pair, with its `status`: "measured", or without times and with a `reason`
-      "refused" (another gradient), "absent" (cannot take part) or "failed" (crash or timeout).
+      "refused" (another gradient), "absent" (cannot take part), "failed" (crash or timeout) or
+      "skipped" (the time was up).
     """
-    return [
-        record
-        for workload in workloads
-        for record in _run_one(workload, peers, device, repeats, patience, progress)
-    ]
+    end = time.monotonic() + seconds
+
+    def patient() -> float:
+        return min(patience, max(end - time.monotonic(), 1.0))
+
+    reason = f"the time was up, {seconds:.0f} s"
+    records: list[Record] = []
+    for workload in workloads:
+        if time.monotonic() >= end:
+            skipped = {"workload": workload.name, "status": "skipped", "reason": reason}
+            records += [{**skipped, "peer": name} for name in peers]
+            continue
+        found = _run_one(workload, peers, device, repeats, patient, progress)
+        if time.monotonic() >= end:
+            for record in found:
+                if record["status"] == "failed":  # it may have been waited for no longer
+                    record |= {"status": "skipped", "reason": f"{reason}; {record['reason']}"}
+        records += found
+    return records
 
 
 def _run_one(
@@ -72,7 +93,7 @@ def _run_one(
     peers: Mapping[str, str],
     device: str,
     repeats: int,
-    patience: float,
+    patience: Callable[[], float],
     progress: Callable[[str], None],
 ) -> list[Record]:
     records: dict[str, Record] = {
@@ -89,25 +110,31 @@ def _run_one(
         with ExitStack() as stack:
             return _start(stack, few, peers[name], device, "float64", patience)[1]
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(machine.cores()) as pool:
         _compare(records, dict(zip(peers, pool.map(exact, peers), strict=True)), "float64")
 
     with ExitStack() as stack:
         workers: dict[str, Worker] = {}
         answers: dict[str, Record] = {}
-        for name in ready():
+        names = ready()
+
+        def timed(name: str) -> tuple[Worker, Record]:
             progress(f"{workload.name}: compiling {name}")
-            workers[name], answers[name] = _start(
-                stack, workload, peers[name], device, "float32", patience
-            )
+            return _start(stack, workload, peers[name], device, "float32", patience)
+
+        with ThreadPoolExecutor(len(names) if at_once(peers) else 1) as pool:
+            for name, (worker, answer) in zip(names, pool.map(timed, names), strict=True):
+                workers[name], answers[name] = worker, answer
         _compare(records, answers, "float32")
         for name in set(workers) - set(ready()):
             workers[name].close()
         for name in ready():
-            kept = ("loss", "first_call_s", "compile_s", "calls_per_repeat")
+            kept = ("loss", "first_call_s", "compile_s", "calls_per_repeat", "note")
             records[name] |= {field: answers[name][field] for field in kept} | {"seconds": []}
         for repeat in range(repeats):
             for name in ready():
+                if repeat >= LONG_TURNS and answers[name]["second_call_s"] > LONG:
+                    continue
                 progress(f"{workload.name}: {name} {repeat + 1}/{repeats}")
                 time.sleep(PAUSE)
                 _ask(workers[name], records[name], "run", patience)
@@ -122,8 +149,18 @@ def _run_one(
     return list(records.values())
 
 
+def at_once(peers: Mapping[str, str]) -> bool:
+    """Whether the timed workers may start and compile side by side: each must have two cores."""
+    return machine.cores() >= 2 * len(peers)
+
+
 def _start(
-    stack: ExitStack, workload: Workload, module: str, device: str, dtype: str, patience: float
+    stack: ExitStack,
+    workload: Workload,
+    module: str,
+    device: str,
+    dtype: str,
+    patience: Callable[[], float],
 ) -> tuple[Worker, Record]:
     """A worker with its job given, and what it answered or how it failed."""
     worker = stack.enter_context(Worker(environment(device, dtype)))
@@ -133,17 +170,18 @@ def _start(
         "device": device,
         "seed": SEED,
         "dtype": dtype,
+        "timed": dtype == "float32",
     }
     try:
-        return worker, worker.ask(job, patience)
+        return worker, worker.ask(job, patience())
     except WorkerError as error:
         return worker, {"status": "failed", "reason": str(error)}
 
 
-def _ask(worker: Worker, record: Record, command: str, patience: float) -> None:
+def _ask(worker: Worker, record: Record, command: str, patience: Callable[[], float]) -> None:
     """Take one more time or the memory into the record; a failure takes the times away."""
     try:
-        answer = worker.ask(command, patience)
+        answer = worker.ask(command, patience())
     except WorkerError as error:
         record.pop("seconds")
         record |= {"status": "failed", "reason": str(error)}
@@ -199,7 +237,7 @@ def summary(seconds: list[float], reference: list[float] | None) -> dict[str, fl
         "median_ratio": None,
     }
     if reference:
-        pairs = zip(seconds, reference, strict=True)
+        pairs = zip(seconds, reference, strict=False)  # a slow peer has the first turns only
         numbers["ratio_of_medians"] = median / statistics.median(reference)
         numbers["median_ratio"] = statistics.median(own / other for own, other in pairs)
     return numbers
@@ -211,6 +249,7 @@ def environment(device: str, dtype: str) -> dict[str, str]:
     variables["JAX_PLATFORMS"] = "cuda" if device == "gpu" else "cpu"
     variables["JAX_NUM_CPU_DEVICES"] = str(machine.cores())
     variables["JAX_ENABLE_X64"] = "1" if dtype == "float64" else "0"
+    variables["MAML_JAX_CACHE"] = os.devnull  # no plan of an earlier `mj.tune` is taken
     if device == "gpu":
         variables["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
         # Otherwise JAX multiplies float32 in TF32 there, and PyTorch is told not to.

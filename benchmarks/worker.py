@@ -3,9 +3,10 @@
 Claim: nothing but the peer's own framework is loaded when the clock runs, and the clock sees one
 whole step: from the call until its result is finished on the device.
 
-The first line on stdin is the job: `workload`, `module`, `device`, `seed`, `dtype`. The answer's
-`status` is "ready" (with the loss, the gradient and the first call's seconds) or "absent" (with a
-`reason`). Then each line `"run"` is answered by seconds per step, `"finish"` by the peak memory.
+The first line on stdin is the job: `workload`, `module`, `device`, `seed`, `dtype`, `timed`. The
+answer's `status` is "ready" (with the loss, the gradient and, if timed, the first call's seconds)
+or "absent" (with a `reason`). Then each line `"run"` is answered by seconds per step, or of whole
+training per update, and `"finish"` by the peak memory.
 Repeat by hand: `echo '{"workload": …}' | python -m benchmarks.worker`; `runner.py` writes the job.
 """
 
@@ -43,16 +44,26 @@ def serve(job: Mapping[str, Any], commands: IO[str], answers: IO[str]) -> None:
             raise
         answer(status="absent", reason=f"no module named {error.name!r}")
         return
+    prepare = peer.prepare
+    if workload.updates:
+        if not hasattr(peer, "prepare_training"):
+            answer(status="absent", reason="whole training is not written for it")
+            return
+        prepare = peer.prepare_training
     inputs = make_inputs(workload, job["seed"], job["dtype"])
     base = memory.resident_bytes()
     try:
-        program: Program = peer.prepare(workload, inputs, job["device"])
+        program: Program = prepare(workload, inputs, job["device"])
+        if not job["timed"]:
+            loss, gradient = program.result((program.check or program.step)())
+            answer(status="ready", loss=loss, gradient=encode(flatten(gradient)))
+            return
+        first_call_s, outputs = _timed(program)
     except AbsentError as error:
         answer(status="absent", reason=str(error))
         return
 
-    first_call_s, outputs = _timed(program)
-    loss, gradient = program.result(outputs)
+    loss, gradient = program.result(program.check() if program.check else outputs)
     second_call_s, _ = _timed(program)
     calls = math.ceil(BATCH / second_call_s) if second_call_s < SHORT else 1
     answer(
@@ -61,14 +72,16 @@ def serve(job: Mapping[str, Any], commands: IO[str], answers: IO[str]) -> None:
         gradient=encode(flatten(gradient)),
         first_call_s=first_call_s,
         compile_s=max(0.0, first_call_s - second_call_s),
+        second_call_s=second_call_s,
         calls_per_repeat=calls,
+        note=program.note,
     )
     del outputs, gradient
     memory.settle()
     for line in commands:
         match json.loads(line):
             case "run":
-                answer(seconds=_timed(program, calls)[0])
+                answer(seconds=_timed(program, calls)[0] / max(1, workload.updates))
             case "finish":
                 answer(memory=memory.report(base, program.peak_bytes()))
                 return

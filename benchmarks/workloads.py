@@ -9,8 +9,8 @@ several large steps from random weights amplify float32's rounding until no two 
 A new workload of a known network is one more entry of `WORKLOADS`.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -43,20 +43,40 @@ class MLP:
 
 
 @dataclass(frozen=True)
+class ResNet12:
+    """Four residual blocks of three 3×3 convolutions each; a linear head on the mean position."""
+
+    ways: int = 5
+    filters: tuple[int, ...] = (64, 160, 320, 640)
+    image_size: int = 84
+    channels: int = 3
+    kind: Literal["resnet12"] = "resnet12"
+
+
+Network: TypeAlias = Conv4 | MLP | ResNet12
+NETWORKS: dict[str, Callable[..., Network]] = {"conv4": Conv4, "mlp": MLP, "resnet12": ResNet12}
+
+
+@dataclass(frozen=True)
 class Workload:
     """One meta-gradient of MAML: plain gradient descent inside, the mean over tasks outside.
 
-    `shots` and `queries` are examples per class for `Conv4`, whose loss is the mean softmax
-    cross-entropy, and per task for `MLP`, whose loss is the mean squared error.
+    `shots` and `queries` are examples per class of images, whose loss is the mean softmax
+    cross-entropy, and per task of the sinusoid, whose loss is the mean squared error.
     """
 
     name: str
-    network: Conv4 | MLP
+    network: Network
     tasks: int
     shots: int
     queries: int
     inner_steps: int
     inner_lr: float
+    updates: int = 0
+    """0: one meta-gradient of given episodes. Else whole training: so many updates by Adam in one
+    call, each with tasks drawn anew; times are per update."""
+    gpu_only: bool = False
+    """Takes minutes a step on a CPU, and runs there only when named."""
 
 
 class Inputs(NamedTuple):
@@ -73,13 +93,31 @@ class Inputs(NamedTuple):
     query_y: Array
 
 
+STRIDED = Conv4(downsample="stride")
+MINI_IMAGENET = Conv4(filters=32, image_size=84, channels=3)
 WORKLOADS = (
     Workload("conv4-maxpool-8tasks-1step-75queries", Conv4(), 8, 1, 15, 1, 0.01),
     Workload("conv4-maxpool-32tasks-1step-5queries", Conv4(), 32, 1, 1, 1, 0.01),
     Workload("conv4-maxpool-32tasks-5steps-5queries", Conv4(), 32, 1, 1, 5, 0.01),
-    Workload("conv4-stride-32tasks-1step-5queries", Conv4(downsample="stride"), 32, 1, 1, 1, 0.01),
+    Workload("conv4-stride-32tasks-1step-5queries", STRIDED, 32, 1, 1, 1, 0.01),
     Workload("sinusoid-25tasks-1step-10queries", MLP(), 25, 10, 10, 1, 0.01),
+    Workload("sinusoid-25tasks-5steps-10queries", MLP(), 25, 10, 10, 5, 0.01),
+    Workload("mini-imagenet-4tasks-5steps-75queries", MINI_IMAGENET, 4, 1, 15, 5, 0.01),
+    Workload(
+        "conv4-stride-20way-5shot-16tasks-5steps", replace(STRIDED, ways=20), 16, 5, 5, 5, 0.01
+    ),
+    Workload("training-conv4-stride-32tasks-1step", STRIDED, 32, 1, 1, 1, 0.01, updates=5),
+    Workload("training-sinusoid-25tasks-1step", MLP(), 25, 10, 10, 1, 0.01, updates=100),
+    Workload("resnet12-4tasks-5steps-75queries", ResNet12(), 4, 1, 15, 5, 0.01, gpu_only=True),
 )
+"""What the MAML paper trains, as its authors set it, and conv4 in the form of its successors."""
+QUICK = (
+    "sinusoid-25tasks-1step-10queries",
+    "conv4-stride-32tasks-1step-5queries",
+    "training-sinusoid-25tasks-1step",
+    "conv4-maxpool-32tasks-1step-5queries",
+)
+"""The workloads of `--quick`, in this order: should the time be up, the largest is skipped."""
 
 
 def to_json(workload: Workload) -> dict[str, Any]:
@@ -89,11 +127,11 @@ def to_json(workload: Workload) -> dict[str, Any]:
 
 def from_json(fields: Mapping[str, Any]) -> Workload:
     """The workload that `to_json` wrote."""
-    network = dict(fields["network"])
-    if network["kind"] == "mlp":
-        network["hidden"] = tuple(network["hidden"])
-    networks: dict[str, type[Conv4] | type[MLP]] = {"conv4": Conv4, "mlp": MLP}
-    return Workload(**{**fields, "network": networks[network["kind"]](**network)})
+    network: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in fields["network"].items()
+    }
+    return Workload(**{**fields, "network": NETWORKS[network["kind"]](**network)})
 
 
 def make_inputs(workload: Workload, seed: int, dtype: str = "float32") -> Inputs:
@@ -101,12 +139,20 @@ def make_inputs(workload: Workload, seed: int, dtype: str = "float32") -> Inputs
 
     They are drawn in float32, so that those in float64 are the same numbers.
     """
-    rng = np.random.default_rng(seed)
-    if isinstance(workload.network, Conv4):
-        inputs = Inputs(_conv4_weights(workload.network, rng), *_images(workload, rng))
+    rng, network = np.random.default_rng(seed), workload.network
+    if isinstance(network, MLP):
+        inputs = Inputs(_mlp_weights(network, rng), *_sinusoids(workload, rng))
+    elif isinstance(network, Conv4):
+        inputs = Inputs(_conv4_weights(network, rng), *_images(workload, network, rng))
     else:
-        inputs = Inputs(_mlp_weights(workload.network, rng), *_sinusoids(workload, rng))
+        inputs = Inputs(_resnet12_weights(network, rng), *_images(workload, network, rng))
     return _cast(inputs, np.dtype(dtype))
+
+
+def make_images(network: Conv4 | ResNet12, seed: int, classes: int = 1100) -> Array:
+    """A training set, `[classes, 20, height, width, channels]` in uint8: Omniglot's numbers."""
+    shape = (classes, 20, network.image_size, network.image_size, network.channels)
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
 
 
 def flatten(tree: Tree) -> Array:
@@ -140,6 +186,22 @@ def _conv4_weights(network: Conv4, rng: np.random.Generator) -> Tree:
     return {"blocks": blocks, "head": head}
 
 
+def _resnet12_weights(network: ResNet12, rng: np.random.Generator) -> Tree:
+    def norm(width: int) -> Tree:
+        return {"scale": np.ones(width, np.float32), "bias": np.zeros(width, np.float32)}
+
+    blocks = {}
+    for block, (before, width) in enumerate(pairwise((network.channels, *network.filters))):
+        inputs = (before, width, width)
+        blocks[str(block)] = {
+            "convs": {str(i): _dense((3, 3, n, width), rng) for i, n in enumerate(inputs)},
+            "norms": {str(i): norm(width) for i in range(3)},
+            "shortcut": _dense((1, 1, before, width), rng),
+            "shortcut_norm": norm(width),
+        }
+    return {"blocks": blocks, "head": _dense((network.filters[-1], network.ways), rng)}
+
+
 def _mlp_weights(network: MLP, rng: np.random.Generator) -> Tree:
     widths = (1, *network.hidden)
     layers = {str(i): _dense(shape, rng) for i, shape in enumerate(pairwise(widths))}
@@ -156,10 +218,10 @@ def _dense(
     return {"kernel": kernel, "bias": np.zeros(shape[-1], np.float32)}
 
 
-def _images(workload: Workload, rng: np.random.Generator) -> tuple[Array, Array, Array, Array]:
+def _images(
+    workload: Workload, network: Conv4 | ResNet12, rng: np.random.Generator
+) -> tuple[Array, Array, Array, Array]:
     """Each class is a random picture, each example that picture under noise."""
-    network = workload.network
-    assert isinstance(network, Conv4)  # noqa: S101
     side, ways, tasks = network.image_size, network.ways, workload.tasks
     pictures = rng.normal(size=(tasks, ways, 1, side, side, network.channels))
 

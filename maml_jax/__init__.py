@@ -22,7 +22,9 @@ from maml_jax.algorithms import (
     scratch,
 )
 from maml_jax.flax_adapter import from_flax
+from maml_jax.plans import Plan
 from maml_jax.tasks import over_tasks, task_mesh
+from maml_jax.tune import tune
 from maml_jax.types import Batch, Episode, MetaLearner
 from maml_jax.version import __version__
 
@@ -30,6 +32,7 @@ __all__ = [
     "Batch",
     "Episode",
     "MetaLearner",
+    "Plan",
     "__version__",
     "anil",
     "boil",
@@ -50,4 +53,5 @@ __all__ = [
     "reptile",
     "scratch",
     "task_mesh",
+    "tune",
 ]

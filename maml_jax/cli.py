@@ -4,6 +4,7 @@ What a command needs is imported when it runs, so that `--help` and errors come 
 """
 
 import dataclasses
+import logging
 import os
 import re
 import sys
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command in ("data", "data -h", "data --help"):
         print(USAGE)
         return 0
+    _speak()
     try:
         check_choice("command", command, COMMANDS)
         require("tyro", "cli")
@@ -54,6 +56,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _say("stopped")
         return 130
+
+
+class _Speaker(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        _say(record.getMessage())
+
+
+def _speak() -> None:
+    """What the library has to say, such as that a checkpoint is damaged, goes to standard error."""
+    log = logging.getLogger("maml_jax")
+    log.setLevel(logging.INFO)
+    if not log.handlers:
+        log.addHandler(_Speaker())
 
 
 def _as_options(error: Exception) -> str:
@@ -86,7 +101,7 @@ def train_command(arguments: list[str]) -> int:
         run = options.resume
     else:
         config, run = _new_run(arguments)
-        problem, state = runs.create(config, run)
+        config, problem, state = runs.create(config, run)
     with runs.locked(run):
         if going_on:
             changes = {name: getattr(options, name) for name in RESUMABLE}

@@ -142,7 +142,8 @@ class Config:
     seed: int = 0
     """Decides the initial weights and every task."""
     chunk: int | None = None
-    """Tasks computed side by side; None: a rule for the device. Results are equal to rounding."""
+    """Tasks that a device computes side by side; results are equal to rounding. None: long runs
+    measure it once and write it down here, others take one on a CPU, else all."""
     updates_per_dispatch: int = 50
     """Updates that run on the device between two looks from the host."""
     validate_every: int = 500

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,12 +20,22 @@ from maml_jax.data import DataSet
 from maml_jax.errors import InputError, check_choice, check_count, check_seed
 from maml_jax.evaluate import Evaluator, summary
 from maml_jax.extras import require
+from maml_jax.tasks import task_mesh
 from maml_jax.train import best_validation, training_tasks
-from maml_jax.updates import State, initial_state
+from maml_jax.tune import tune
+from maml_jax.updates import State, initial_state, task_keys
+
+_log = logging.getLogger("maml_jax")
+
+WORTH_TUNING = 10_000
+"""Updates of a run from which on it pays to measure how many tasks to compute side by side."""
 
 
-def create(config: Config, run: Path) -> tuple[Problem, State]:
+def create(config: Config, run: Path) -> tuple[Config, Problem, State]:
     """Check everything, then make the folder, with `config.json` in it.
+
+    Returns:
+      The config, with its `chunk` measured if the run is long, the problem, and where it starts.
 
     Raises:
       InputError: a bad config, data that does not allow it, or a folder that exists.
@@ -38,10 +49,21 @@ def create(config: Config, run: Path) -> tuple[Problem, State]:
     for split in ("val", "test"):
         problem.data.tasks(split, ways=config.ways, shots=config.shots, queries=config.queries)
     state = initial_state(problem, config)
+    if config.chunk is None and config.updates >= WORTH_TUNING:
+        config = dataclasses.replace(config, chunk=_measured_chunk(config, problem, state))
     with new_folder(run) as fresh:
         fresh.mkdir()
         _write_config(fresh, record.make(config, problem.data))
-    return problem, state
+    return config, problem, state
+
+
+def _measured_chunk(config: Config, problem: Problem, state: State) -> int:
+    source = training_tasks(config, problem)
+    items = source.items(task_keys(state.key, 0, config.tasks))
+    episodes = jax.jit(jax.vmap(source.sample, (None, 0)))(source.store, items)
+    plan = tune(problem.learner, state.meta, episodes, task_mesh(config.tasks))
+    _log.info("tasks side by side: %s", plan)
+    return plan.chunk
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
+from maml_jax import plans
 from maml_jax.errors import InputError, check_count
 from maml_jax.types import Episode, Meta, MetaLearner, Metrics
 
@@ -23,7 +24,9 @@ def over_tasks(learner: MetaLearner, chunk: int | None = None, mesh: Mesh | None
       learner: what to do with one task.
       chunk: how many tasks are vmapped together; the chunks follow one another in a scan that
         accumulates their gradients, so that memory is a chunk's. It need not divide the number of
-        tasks. None: 1 on a CPU, where one task's activations stay in cache; all elsewhere.
+        tasks. None: what `tune` measured for this problem on this machine and remembered; else 1 on
+        a CPU, where one task's activations stay in cache, and all elsewhere. Results are the same
+        to rounding, so what must repeat itself to the bit names its chunk.
       mesh: a mesh with an axis `tasks`, over whose devices the tasks are dealt evenly.
 
     Returns:
@@ -33,12 +36,17 @@ def over_tasks(learner: MetaLearner, chunk: int | None = None, mesh: Mesh | None
     """
     if chunk is not None:
         check_count("chunk", chunk)
+    devices = 1 if mesh is None else mesh.shape.get("tasks", 1)
 
     def step(meta, episodes, progress=1.0):
         def one_task(meta, episode):
             return learner.value_and_grad(meta, episode, progress)
 
-        return _mean(one_task, meta, episodes, chunk)
+        size = chunk
+        if size is None:
+            plan = plans.recall(learner, meta, episodes, devices)
+            size = plans.rule(_tasks(episodes)) if plan is None else plan.chunk
+        return _mean(one_task, meta, episodes, size)
 
     return step if mesh is None else _sharded(step, mesh)
 
@@ -55,10 +63,12 @@ def task_mesh(tasks: int) -> Mesh:
     return jax.make_mesh((count,), ("tasks",), (AxisType.Auto,), devices=devices[:count])
 
 
-def _mean(one_task: Callable, meta: Meta, episodes: Episode, chunk: int | None) -> Any:
-    tasks = jax.tree.leaves(episodes)[0].shape[0]
-    if chunk is None:
-        chunk = 1 if jax.default_backend() == "cpu" else tasks
+def _tasks(episodes: Episode) -> int:
+    return jax.tree.leaves(episodes)[0].shape[0]
+
+
+def _mean(one_task: Callable, meta: Meta, episodes: Episode, chunk: int) -> Any:
+    tasks = _tasks(episodes)
     chunk = min(chunk, tasks)
 
     def total(episodes):
@@ -107,7 +117,7 @@ def _sharded(step: Step, mesh: Mesh) -> Step:
     )
 
     def checked(meta, episodes, progress=1.0):
-        tasks = jax.tree.leaves(episodes)[0].shape[0]
+        tasks = _tasks(episodes)
         if tasks % devices:
             raise InputError(f"`episodes` held {tasks} tasks; the mesh deals them to {devices}.")
         return sharded(meta, episodes, jnp.asarray(progress))

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from maml_jax import plans
 from maml_jax.build import Problem
 from maml_jax.config import Config
 from maml_jax.data import TaskSource
@@ -68,7 +69,9 @@ def make_updates(
     where the config says to stop, not even that, it is the last, and `failed` is true.
     The state's memory is reused. `n` is an argument of the compiled program: it compiles once.
     """
-    step = over_tasks(learner, config.chunk, mesh)
+    # Never by a plan that may be measured anew: a run is a function of its config.
+    chunk = config.chunk or plans.rule(config.tasks // mesh.size)
+    step = over_tasks(learner, chunk, mesh)
     optimizer = outer_optimizer(config)
     stops = config.nonfinite == "stop"
 

@@ -42,5 +42,5 @@ def mnist_dir(data_dir) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
-    """Pictures that tests read are kept for this process, not in the user's folder."""
+    """What tests read or tune is kept for this process; the user's own is left alone."""
     os.environ["MAML_JAX_CACHE"] = str(tmp_path_factory.mktemp("cache"))

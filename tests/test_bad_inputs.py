@@ -132,7 +132,7 @@ def run(tmp_path_factory):
     config = dataclasses.replace(
         recipe("sinusoid"), hidden=(2,), tasks=2, updates=1, validate_every=0
     )
-    problem, state = runs.create(config, folder)
+    config, problem, state = runs.create(config, folder)
     train(config, folder, problem, state, quiet=True)
     return folder
 

@@ -51,7 +51,7 @@ def test_fetching_changes_nothing_but_where_the_data_is(pictures, tmp_path, monk
         monkeypatch.setattr(maml_jax.feed, "BLOCK_BYTES", block)
         run = tmp_path / str(len(states))
         chosen = config(pictures, in_memory_gb=limit)
-        problem, state = runs.create(chosen, run)
+        chosen, problem, state = runs.create(chosen, run)
         fetched = problem.data.tasks("train", ways=3, shots=1, queries=1).load is not None
         assert fetched is (limit is not None)
         states.append(train(chosen, run, problem, state, quiet=True).state)
@@ -71,10 +71,10 @@ def test_fetching_changes_nothing_but_where_the_data_is(pictures, tmp_path, monk
 def test_a_run_on_fetched_data_resumes_in_the_same_bits(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(maml_jax.feed, "BLOCK_BYTES", 3 * 4 * 3 * 2 * 12 * 12 * 3)
     whole = config(pictures, in_memory_gb=0.0)
-    problem, state = runs.create(whole, tmp_path / "whole")
+    whole, problem, state = runs.create(whole, tmp_path / "whole")
     expected = train(whole, tmp_path / "whole", problem, state, quiet=True).state
     half = config(pictures, in_memory_gb=0.0, updates=10)
-    problem, state = runs.create(half, tmp_path / "half")
+    half, problem, state = runs.create(half, tmp_path / "half")
     append = metrics.Log.append
 
     def fail_after_five(log, entry):
@@ -98,7 +98,7 @@ def run(pictures, tmp_path_factory):
     """A model for 12×12 in colour."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     chosen = config(pictures)
-    problem, state = runs.create(chosen, folder)
+    chosen, problem, state = runs.create(chosen, folder)
     train(chosen, folder, problem, state, quiet=True)
     return folder
 

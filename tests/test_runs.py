@@ -36,7 +36,7 @@ SMALL = dataclasses.replace(
 
 def trained(run, **changes):
     config = dataclasses.replace(SMALL, **changes)
-    problem, state = runs.create(config, run)
+    config, problem, state = runs.create(config, run)
     return train(config, run, problem, state, quiet=True)
 
 

@@ -16,25 +16,40 @@ PEERS = {
     REFERENCE: "benchmarks.peers.maml_jax",
     "torch_loop": "benchmarks.peers.torch_loop",
     "torch_func": "benchmarks.peers.torch_func",
+    "torch_compile": "benchmarks.peers.torch_compile",
+    "higher": "benchmarks.peers.higher_loop",
+    "torchopt": "benchmarks.peers.torchopt_loop",
     "obvious_jax": "benchmarks.peers.obvious_jax",
+    "maml_jax_tuned": "benchmarks.peers.maml_jax_tuned",
 }
-ON_REQUEST = ("obvious_jax",)
-"""Peers that run only when named, for they take many times longer than all the rest."""
+SLOW = ("torch_compile", "obvious_jax", "maml_jax_tuned")
+"""Peers that `--quick` leaves out: they take minutes to compile, to tune or to run."""
+
+META_LR = 1e-3
+"""Adam's rate in the workloads of whole training."""
+CHECKED_UPDATES = 2
+"""How many updates of training are compared."""
 
 
 class Program(NamedTuple):
-    """One meta-gradient, ready to be computed again and again."""
+    """One meta-gradient, or some updates of training, ready to be computed again and again."""
 
     step: Callable[[], Any]
     """Compute it; whatever runs on a device has finished when this returns."""
     result: Callable[[Any], tuple[float, Tree]]
-    """What `step` returned, as the mean loss and the meta-gradient in the layout of the inputs."""
+    """What `check` or else `step` returned, as the mean loss and the meta-gradient (of training the
+    change of the weights) in the layout of the inputs."""
     peak_bytes: Callable[[], int | None]
     """The peak of the framework's allocator on a GPU since the process began; None on a CPU."""
+    check: Callable[[], Any] | None = None
+    """What to compare instead of the step's result, where the step draws its own tasks."""
+    note: str | None = None
+    """Anything that the record should say about how it is computed."""
 
 
 Prepare: TypeAlias = Callable[[Workload, Inputs, str], Program]
-"""`prepare(workload, inputs, device) -> program`, `device` being "cpu" or "gpu"."""
+"""`prepare(workload, inputs, device) -> program`, `device` being "cpu" or "gpu". A peer that takes
+part in whole training has a function `prepare_training` of the same kind."""
 
 
 class AbsentError(Exception):

@@ -21,12 +21,17 @@ def jax_program(
     device = jax.devices()[0]
     on_device = jax.device_put(arguments, place or device)
 
-    def result(outputs: Any) -> tuple[float, Tree]:
-        loss, gradient = outputs
-        return float(loss), jax.tree.map(np.asarray, gradient)
-
-    def peak_bytes() -> int | None:
-        statistics = device.memory_stats() if device.platform == "gpu" else None
-        return None if statistics is None else int(statistics["peak_bytes_in_use"])
-
     return Program(lambda: jax.block_until_ready(step(*on_device)), result, peak_bytes)
+
+
+def result(outputs: Any) -> tuple[float, Tree]:
+    """`(loss, gradient)` on the host."""
+    loss, gradient = outputs
+    return float(loss), jax.tree.map(np.asarray, gradient)
+
+
+def peak_bytes() -> int | None:
+    """The most that JAX's allocator held on the first GPU; None on a CPU."""
+    device = jax.devices()[0]
+    statistics = device.memory_stats() if device.platform == "gpu" else None
+    return None if statistics is None else int(statistics["peak_bytes_in_use"])

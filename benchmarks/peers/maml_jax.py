@@ -1,27 +1,53 @@
 """This project as `maml-jax train` runs it: `mj.over_tasks` on a mesh of all devices, untuned.
 
-The runner gives JAX a device for each core of a CPU, as the program does.
+The runner gives JAX a device for each core of a CPU, as the program does, and an empty cache, so
+that no plan of an earlier `mj.tune` is taken.
 
 Repeat: `python -m benchmarks --peers maml_jax`.
 """
 
 import jax
 from flax import nnx
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import maml_jax as mj
 from benchmarks.peers import Program
 from benchmarks.peers.jax_program import jax_program
-from benchmarks.workloads import Conv4, Inputs, Workload
-from maml_jax.types import Loss
+from benchmarks.peers.maml_jax_training import training_program
+from benchmarks.workloads import MLP, Conv4, Inputs, Network, Workload
+from maml_jax.types import Loss, MetaLearner
 
 
 def prepare(workload: Workload, inputs: Inputs, device: str) -> Program:
     """The program of `maml_jax`; the runner has chosen the device through `JAX_PLATFORMS`."""
     del device
-    network, rngs = workload.network, nnx.Rngs(0)
+    learner, mesh = learner_of(workload), mj.task_mesh(workload.tasks)
+    return meta_gradient_program(learner, inputs, mesh, chunk=None)
+
+
+def prepare_training(workload: Workload, inputs: Inputs, device: str) -> Program:
+    """Training as the program's own module does it, sampling included."""
+    del device
+    learner, mesh = learner_of(workload), mj.task_mesh(workload.tasks)
+    return training_program(workload, learner, inputs, mesh)
+
+
+def learner_of(workload: Workload) -> MetaLearner:
+    """The learner for the workload's network; its weights come from the inputs."""
+    loss: Loss = mj.losses.softmax_cross_entropy
+    if isinstance(workload.network, MLP):
+        loss = mj.losses.mean_squared_error
+    _, apply = mj.from_flax(model_of(workload.network))
+    return mj.maml(apply, workload.inner_lr, workload.inner_steps, loss=loss)
+
+
+def model_of(network: Network) -> nnx.Module:
+    """The network as this project has it, with weights of its own."""
+    rngs = nnx.Rngs(0)
+    if isinstance(network, MLP):
+        return mj.models.MLP(1, network.hidden, 1, rngs=rngs)
     if isinstance(network, Conv4):
-        model: nnx.Module = mj.models.Conv4(
+        return mj.models.Conv4(
             network.ways,
             network.channels,
             network.filters,
@@ -29,22 +55,29 @@ def prepare(workload: Workload, inputs: Inputs, device: str) -> Program:
             network.image_size,
             rngs=rngs,
         )
-        loss: Loss = mj.losses.softmax_cross_entropy
-    else:
-        model = mj.models.MLP(1, network.hidden, 1, rngs=rngs)
-        loss = mj.losses.mean_squared_error
-    _, apply = mj.from_flax(model)
-    learner = mj.maml(apply, workload.inner_lr, workload.inner_steps, loss=loss)
-    mesh = mj.task_mesh(workload.tasks)
-    update = mj.over_tasks(learner, mesh=mesh)
+    return mj.models.ResNet12(
+        network.ways, network.channels, network.filters, network.image_size, rngs=rngs
+    )
+
+
+def episodes_of(inputs: Inputs) -> mj.Episode:
+    """The inputs' batch of episodes on the device."""
+    _, *arrays = inputs
+    support_x, support_y, query_x, query_y = map(jax.numpy.asarray, arrays)
+    return mj.Episode(mj.Batch(support_x, support_y), mj.Batch(query_x, query_y))
+
+
+def meta_gradient_program(
+    learner: MetaLearner, inputs: Inputs, mesh: Mesh, chunk: int | None
+) -> Program:
+    """One meta-gradient, `chunk` tasks of each device together."""
+    update = mj.over_tasks(learner, chunk, mesh)
 
     @jax.jit
     def step(meta, episodes):
         (value, _), gradient = update(meta, episodes)
         return value, gradient
 
-    weights, *episodes = jax.tree.map(jax.numpy.asarray, inputs)
-    support_x, support_y, query_x, query_y = episodes
-    episode = mj.Episode(mj.Batch(support_x, support_y), mj.Batch(query_x, query_y))
+    meta = learner.init(jax.tree.map(jax.numpy.asarray, inputs.weights))
     everywhere = NamedSharding(mesh, PartitionSpec())
-    return jax_program(step, learner.init(weights), episode, place=everywhere)
+    return jax_program(step, meta, episodes_of(inputs), place=everywhere)

@@ -12,7 +12,7 @@ from jax import lax
 
 from benchmarks.peers import Program
 from benchmarks.peers.jax_program import jax_program
-from benchmarks.workloads import Conv4, Inputs, Workload
+from benchmarks.workloads import MLP, Conv4, Inputs, Workload
 
 
 def prepare(workload: Workload, inputs: Inputs, device: str) -> Program:
@@ -21,10 +21,13 @@ def prepare(workload: Workload, inputs: Inputs, device: str) -> Program:
     network = workload.network
 
     def loss(weights, x, y):
+        if isinstance(network, MLP):
+            return jnp.square(_mlp(weights, x) - y).mean()
         if isinstance(network, Conv4):
             logits = _conv4(weights, x, network.downsample)
-            return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
-        return jnp.square(_mlp(weights, x) - y).mean()
+        else:
+            logits = _resnet12(weights, x)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
 
     def task_loss(weights, support_x, support_y, query_x, query_y):
         fast = weights
@@ -42,20 +45,39 @@ def prepare(workload: Workload, inputs: Inputs, device: str) -> Program:
 def _conv4(weights, x, downsample):
     stride = 2 if downsample == "stride" else 1
     for _, block in sorted(weights["blocks"].items()):
-        x = lax.conv_general_dilated(
-            x,
-            block["conv"]["kernel"],
-            (stride, stride),
-            ((1, 1), (1, 1)),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-        x = x + block["conv"]["bias"]
-        x = (x - x.mean((0, 1, 2))) * lax.rsqrt(x.var((0, 1, 2)) + 1e-5)
-        x = jax.nn.relu(x * block["norm"]["scale"] + block["norm"]["bias"])
+        x = jax.nn.relu(_normalised(block["conv"], block["norm"], x, stride))
         if downsample == "maxpool":
-            x = lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+            x = _max_pool(x)
     x = x.mean((1, 2)) if downsample == "stride" else x.reshape(x.shape[0], -1)
     return x @ weights["head"]["kernel"] + weights["head"]["bias"]
+
+
+def _resnet12(weights, x):
+    for _, block in sorted(weights["blocks"].items()):
+        shortcut = _normalised(block["shortcut"], block["shortcut_norm"], x)
+        for i, conv in sorted(block["convs"].items()):
+            x = _normalised(conv, block["norms"][i], x)
+            x = jax.nn.leaky_relu(x + shortcut if i == "2" else x, 0.1)
+        x = _max_pool(x)
+    return x.mean((1, 2)) @ weights["head"]["kernel"] + weights["head"]["bias"]
+
+
+def _normalised(conv, norm, x, stride=1):
+    padding = conv["kernel"].shape[0] // 2
+    x = lax.conv_general_dilated(
+        x,
+        conv["kernel"],
+        (stride, stride),
+        ((padding, padding), (padding, padding)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    x = x + conv["bias"]
+    x = (x - x.mean((0, 1, 2))) * lax.rsqrt(x.var((0, 1, 2)) + 1e-5)
+    return x * norm["scale"] + norm["bias"]
+
+
+def _max_pool(x):
+    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
 
 
 def _mlp(weights, x):

@@ -7,6 +7,9 @@ be constants. `tests/benchmarks/test_benchmark_peers.py` shows it in ten lines.
 Repeat: `python -m benchmarks --peers torch_func`.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -18,6 +21,16 @@ from benchmarks.workloads import Inputs, Workload
 
 def prepare(workload: Workload, inputs: Inputs, device: str) -> Program:
     """The program of `torch.func`."""
+    return all_tasks_program(workload, inputs, device, lambda function: function)
+
+
+def all_tasks_program(
+    workload: Workload,
+    inputs: Inputs,
+    device: str,
+    transform: Callable[[Callable[..., Any]], Callable[..., Any]],
+) -> Program:
+    """The same with a transformation of the function that computes all tasks' gradients."""
     weights, *episodes = torch_inputs(workload, inputs, device)
     network = workload.network
 
@@ -34,7 +47,7 @@ def prepare(workload: Workload, inputs: Inputs, device: str) -> Program:
         return loss(network, fast, query_x, query_y)
 
     one_task = torch.func.grad_and_value(task_loss)
-    all_tasks = torch.func.vmap(one_task, in_dims=(None, 0, 0, 0, 0))
+    all_tasks = transform(torch.func.vmap(one_task, in_dims=(None, 0, 0, 0, 0)))
 
     def step() -> tuple[Tensor, Weights]:
         gradients, losses = all_tasks(weights, *episodes)

@@ -11,24 +11,30 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.workloads import MLP, Array, Conv4, Tree
+from benchmarks.workloads import MLP, Array, Conv4, Network, Tree
 
 Weights: TypeAlias = dict[str, Tensor]
 
 
-def apply(network: Conv4 | MLP, weights: Weights, x: Tensor) -> Tensor:
+def apply(network: Network, weights: Weights, x: Tensor) -> Tensor:
     """The network's outputs, `[examples, ways]` or `[examples, 1]`."""
     if isinstance(network, Conv4):
         return _conv4(network.downsample, weights, x)
-    return _mlp(len(network.hidden), weights, x)
+    if isinstance(network, MLP):
+        return _mlp(len(network.hidden), weights, x)
+    return _resnet12(weights, x)
 
 
-def loss(network: Conv4 | MLP, weights: Weights, x: Tensor, y: Tensor) -> Tensor:
+def loss(network: Network, weights: Weights, x: Tensor, y: Tensor) -> Tensor:
     """The mean loss over the examples: cross-entropy for images, squared error for numbers."""
-    outputs = apply(network, weights, x)
-    if isinstance(network, Conv4):
-        return functional.cross_entropy(outputs, y)
-    return functional.mse_loss(outputs, y)
+    return judge(network, apply(network, weights, x), y)
+
+
+def judge(network: Network, outputs: Tensor, y: Tensor) -> Tensor:
+    """The same of the network's outputs."""
+    if isinstance(network, MLP):
+        return functional.mse_loss(outputs, y)
+    return functional.cross_entropy(outputs, y)
 
 
 def from_tree(tree: Tree, device: torch.device, prefix: str = "") -> Weights:
@@ -68,6 +74,24 @@ def _conv4(downsample: str, weights: Weights, x: Tensor) -> Tensor:
     # The head's rows count positions before channels, as the inputs' layout has it.
     x = x.mean((2, 3)) if downsample == "stride" else x.permute(0, 2, 3, 1).flatten(1)
     return functional.linear(x, weights["head.kernel"], weights["head.bias"])
+
+
+def _resnet12(weights: Weights, x: Tensor) -> Tensor:
+    def normalised(conv: str, norm: str, x: Tensor, padding: int) -> Tensor:
+        x = functional.conv2d(
+            x, weights[conv + ".kernel"], weights[conv + ".bias"], padding=padding
+        )
+        scale, shift = weights[norm + ".scale"], weights[norm + ".bias"]
+        return functional.batch_norm(x, None, None, scale, shift, training=True)
+
+    for block in range(4):
+        name = f"blocks.{block}"
+        shortcut = normalised(f"{name}.shortcut", f"{name}.shortcut_norm", x, 0)
+        for i in range(3):
+            x = normalised(f"{name}.convs.{i}", f"{name}.norms.{i}", x, 1)
+            x = functional.leaky_relu(x + shortcut if i == 2 else x, 0.1)
+        x = functional.max_pool2d(x, 2)
+    return functional.linear(x.mean((2, 3)), weights["head.kernel"], weights["head.bias"])
 
 
 def _mlp(hidden: int, weights: Weights, x: Tensor) -> Tensor:

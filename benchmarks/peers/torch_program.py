@@ -8,7 +8,7 @@ from torch import Tensor
 
 from benchmarks.peers import AbsentError, Program
 from benchmarks.peers.torch_models import Weights, from_tree, to_tree
-from benchmarks.workloads import Conv4, Inputs, Workload
+from benchmarks.workloads import MLP, Inputs, Workload
 
 
 class Tensors(NamedTuple):
@@ -32,16 +32,18 @@ def torch_inputs(workload: Workload, inputs: Inputs, device: str) -> Tensors:
     support_x, support_y, query_x, query_y = (
         torch.from_numpy(array).to(target) for array in episodes
     )
-    if isinstance(workload.network, Conv4):
+    if not isinstance(workload.network, MLP):
         support_x, query_x = (x.movedim(-1, 2).contiguous() for x in (support_x, query_x))
         support_y, query_y = support_y.long(), query_y.long()
     return Tensors(from_tree(weights, target), support_x, support_y, query_x, query_y)
 
 
-def torch_program(step: Callable[[], tuple[Tensor, Weights]], device: str) -> Program:
-    """The program that calls `step() -> (loss, gradient)`."""
+def torch_program(
+    step: Callable[[], Any], device: str, check: Callable[[], Any] | None = None
+) -> Program:
+    """The program that calls `step()`; it, or else `check()`, returns `(loss, gradient)`."""
 
-    def finished() -> tuple[Tensor, Weights]:
+    def finished() -> Any:
         outputs = step()
         if device == "gpu":
             torch.cuda.synchronize()
@@ -51,6 +53,7 @@ def torch_program(step: Callable[[], tuple[Tensor, Weights]], device: str) -> Pr
         loss, gradient = outputs
         return loss.item(), to_tree(gradient)
 
-    return Program(
-        finished, result, lambda: torch.cuda.max_memory_allocated() if device == "gpu" else None
-    )
+    def peak_bytes() -> int | None:
+        return torch.cuda.max_memory_allocated() if device == "gpu" else None
+
+    return Program(finished, result, peak_bytes, check)

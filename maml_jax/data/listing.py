@@ -3,7 +3,6 @@
 import hashlib
 import json
 import mmap
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from maml_jax.cache import cache_folder
 from maml_jax.data import pictures
 from maml_jax.errors import InputError
 from maml_jax.extras import require
@@ -46,13 +46,6 @@ class Pixels(NamedTuple):
     sha256: str
 
 
-def cache_folder() -> Path:
-    """Where pixels are kept: MAML_JAX_CACHE, or the user's own folder for such things."""
-    given = os.environ.get("MAML_JAX_CACHE")
-    general = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(given) if given else Path(general, "maml-jax")
-
-
 def read_pixels(listing: Listing, size: int | None, channels: int | None) -> Pixels:
     """All pictures of a listing as one array; read once, kept on disk, and mapped from there.
 
@@ -70,24 +63,27 @@ def read_pixels(listing: Listing, size: int | None, channels: int | None) -> Pix
         what = "no image" if empty is None else f"no image of the class {empty!r}"
         raise InputError(f"`data` was {listing.name}, which holds {what}.")
     key = json.dumps([VERSION, listing.name, counts, listing.stamp, size, channels])
-    kept = cache_folder() / "data" / hashlib.sha256(key.encode()).hexdigest()[:32]
+    folder = cache_folder()
+    if folder is None:
+        raise InputError("`MAML_JAX_CACHE` was not set, and the user has no home: name a folder.")
+    kept = folder / "data" / hashlib.sha256(key.encode()).hexdigest()[:32]
     pixels = _open(kept)
     if pixels is None:
         try:
             shutil.rmtree(kept, ignore_errors=True)
             kept.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
-                _write(listing, size, channels, Path(folder, "new"))
+            with tempfile.TemporaryDirectory(dir=kept.parent) as place:
+                _write(listing, size, channels, Path(place, "new"))
                 if not kept.exists():  # another process may have been faster
-                    Path(folder, "new").rename(kept)
+                    Path(place, "new").rename(kept)
         except OSError as error:
             raise InputError(
-                f"`MAML_JAX_CACHE` was {cache_folder()}, where pictures are kept once they are "
+                f"`MAML_JAX_CACHE` was {folder}, where pictures are kept once they are "
                 f"read; it cannot be written: {error}."
             ) from error
         pixels = _open(kept)
         if pixels is None:
-            raise InputError(f"`MAML_JAX_CACHE` was {cache_folder()}; what is kept there changes.")
+            raise InputError(f"`MAML_JAX_CACHE` was {folder}; what is kept there changes.")
     return pixels
 
 

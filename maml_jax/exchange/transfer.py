@@ -93,7 +93,7 @@ def import_run(file: Path, config: Config, run: Path, mapping: Path | None = Non
     held = storage.read(file)
     given = {} if mapping is None else _read_mapping(mapping)
     with runs.new_folder(run) as fresh:
-        problem, _ = runs.create(config, fresh)
+        config, problem, _ = runs.create(config, fresh)
         params, meta, done = _fit(held, config, problem, given, ordered=file.suffix == ".pt")
         state = initial_state(problem._replace(params=params), config)._replace(meta=meta)
         Checkpoints(fresh).save(0, state, record.make(config, problem.data))

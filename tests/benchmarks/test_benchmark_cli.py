@@ -5,8 +5,9 @@ import json
 import pytest
 
 from benchmarks import __main__ as cli
-from benchmarks import machine, report, runner
-from benchmarks.workloads import WORKLOADS
+from benchmarks import chart, machine, peaks, report, runner
+from benchmarks.peers import PEERS, SLOW
+from benchmarks.workloads import QUICK, WORKLOADS
 
 MEASURED = {
     "status": "measured",
@@ -32,7 +33,7 @@ def measured(monkeypatch, tmp_path):
     told = {}
 
     def run(workloads, peers, **options):
-        told.update(options, peers=list(peers))
+        told.update(options, peers=list(peers), workloads=[w.name for w in workloads])
         return [
             {"workload": workload.name, "peer": peer, **told.get("record", MEASURED)}
             for workload in workloads
@@ -40,6 +41,9 @@ def measured(monkeypatch, tmp_path):
         ]
 
     monkeypatch.setattr(runner, "run", run)
+    speeds = {"flops": 1e12, "bytes_per_s": 1e10, "by": {}}
+    monkeypatch.setattr(peaks, "measure", lambda device: speeds)
+    monkeypatch.setattr(chart, "draw", lambda results, file: file.write_text("a picture"))
     monkeypatch.setattr(cli, "ROOT", tmp_path)
     (tmp_path / "benchmarks").mkdir()
     return told
@@ -53,6 +57,8 @@ def measured(monkeypatch, tmp_path):
         (["--peers", ""], "argument --peers: was ''; it may be any of maml_jax, "),
         (["--repeats", "0"], "argument --repeats: was '0'; it must be an integer of at least 1"),
         (["--repeats", "two"], "argument --repeats: was 'two'; it must be"),
+        (["--minutes", "0"], "argument --minutes: was '0'; it must be a number above 0"),
+        (["--patience", "nan"], "argument --patience: was 'nan'; it must be a number above 0"),
         (["--device", "tpu"], "argument --device: invalid choice: 'tpu' (choose from"),
         (["--out", "no/such/folder.json"], "argument --out: was 'no/such/folder.json'; its folder"),
         (["--out", __file__], "which exists; it must be a new file"),
@@ -73,13 +79,15 @@ def test_bad_arguments_get_one_line(arguments, message, measured, monkeypatch, c
 
 def test_json_has_the_fields(measured, tmp_path, capsys):
     file = tmp_path / "r.json"
-    options = ["--device", "cpu", "--only", "sinusoid", "--peers", "torch_func"]
+    only = "sinusoid-25tasks-1step-10queries"
+    options = ["--device", "cpu", "--only", only, "--peers", "torch_func"]
     assert cli.main([*options, "--json", "--out", str(file)]) == 0
     results = json.loads(capsys.readouterr().out)
     assert results == json.loads(file.read_text())
     assert results["command"] == f"python -m benchmarks {' '.join(options)}"
     assert set(results) == {
-        "command", "date", "git", "versions", "machine", "device", "method", "workloads", "results",
+        "command", "date", "git", "versions", "machine", "device", "method", "peaks", "floors",
+        "workloads", "results",
     }  # fmt: skip
     assert {"python", "jax", "jaxlib", "torch", "numpy"} <= set(results["versions"])
     assert {"processor", "cores", "os"} <= set(results["machine"])
@@ -88,23 +96,85 @@ def test_json_has_the_fields(measured, tmp_path, capsys):
     assert results["workloads"][0]["inner_steps"] == 1
     assert [record["peer"] for record in results["results"]] == ["maml_jax", "torch_func"]
     assert results["results"][0]["seconds"] == [1.0, 1.5]
+    floor = results["floors"]["sinusoid-25tasks-1step-10queries"]
+    assert floor["floor_s"] == max(floor["operations"] / 1e12, floor["bytes"] / 1e10)
+    assert results["results"][0]["floor_fraction"] == floor["floor_s"] / 1.25
+
+
+def test_training_has_its_rate(measured, tmp_path, capsys):
+    file = tmp_path / "r.json"
+    only = ["--only", "training-sinusoid", "--peers", "torch_loop"]
+    assert cli.main(["--device", "cpu", *only, "--out", str(file)]) == 0
+    records = json.loads(file.read_text())["results"]
+    assert [record["updates_per_s"] for record in records] == [0.8, 0.8]
+    said = capsys.readouterr().out
+    assert "- training-sinusoid-25tasks-1step, torch_loop: 0.8 meta-updates a second" in said
 
 
 def test_default_file_is_new_each_time(measured, tmp_path, capsys):
     for _ in range(2):
         assert cli.main(["--device", "cpu"]) == 0
     assert cli.main(["--device", "cpu", "--quick"]) == 0
-    assert measured["repeats"] == cli.QUICK_REPEATS
-    assert "obvious_jax" not in measured["peers"]
     names = sorted(file.name[10:] for file in (tmp_path / "benchmarks" / "results").iterdir())
-    assert names == ["-cpu-2.json", "-cpu-part.json", "-cpu.json"]
+    stems = ["-cpu-2", "-cpu-part", "-cpu"]
+    assert names == sorted(stem + form for stem in stems for form in (".json", ".png"))
+
+
+def test_quick_is_a_part(measured):
+    assert cli.main(["--device", "cpu", "--quick"]) == 0
+    assert measured["repeats"] == cli.QUICK_REPEATS
+    assert measured["workloads"] == list(QUICK)
+    assert set(measured["peers"]) == set(PEERS) - set(SLOW)
+    assert 170 < measured["seconds"] <= 180
+    assert cli.main(["--device", "cpu", "--quick", "--minutes", "1", "--patience", "5"]) == 0
+    assert 50 < measured["seconds"] <= 60
+    assert measured["patience"] == 5
+
+
+def test_all_is_all_but_what_a_cpu_cannot(measured, monkeypatch):
+    large = [w.name for w in WORKLOADS if w.gpu_only]
+    assert large == ["resnet12-4tasks-5steps-75queries"]
+    assert cli.main(["--device", "cpu"]) == 0
+    assert measured["peers"] == list(PEERS)
+    assert measured["seconds"] == float("inf")
+    assert measured["workloads"] == [w.name for w in WORKLOADS if w.name not in large]
+    assert cli.main(["--device", "cpu", "--only", large[0]]) == 0
+    assert measured["workloads"] == large
+    monkeypatch.setattr(machine, "gpu_name", lambda platforms: "NVIDIA H100 80GB HBM3")
+    assert cli.main(["--device", "gpu"]) == 0
+    assert measured["workloads"] == [w.name for w in WORKLOADS]
+
+
+def test_what_was_skipped_is_not_a_failure(measured, tmp_path, monkeypatch, capsys):
+    measured["record"] = {"status": "skipped", "reason": "the time was up, 1 s"}
+    assert cli.main(["--device", "cpu", "--minutes", "1"]) == 1  # nothing at all was measured
+    run = runner.run
+
+    def some(workloads, peers, **options):
+        records = run(workloads, peers, **options)
+        first = records[0]["workload"]
+        return [{**r, **(MEASURED if r["workload"] == first else {})} for r in records]
+
+    monkeypatch.setattr(runner, "run", some)
+    assert cli.main(["--device", "cpu", "--minutes", "1"]) == 0
+    assert "skipped: the time was up" in capsys.readouterr().out
+    names = sorted(file.name[10:] for file in (tmp_path / "benchmarks" / "results").iterdir())
+    assert names == ["-cpu-part.json", "-cpu-part.png"]
+
+
+def test_no_chart_without_matplotlib(measured, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)
+    assert cli.main(["--device", "cpu", "--only", "sinusoid"]) == 0
+    assert "no chart: matplotlib is not installed" in capsys.readouterr().err
+    (file,) = (tmp_path / "benchmarks" / "results").iterdir()
+    assert file.suffix == ".json"
 
 
 def test_gpu_is_the_default_where_there_is_one(measured, monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "gpu_name", lambda platforms: "NVIDIA H100 80GB HBM3")
     assert cli.main([]) == 0
     assert measured["device"] == "gpu"
-    (file,) = (tmp_path / "benchmarks" / "results").iterdir()
+    (file,) = (tmp_path / "benchmarks" / "results").glob("*.json")
     assert file.name.endswith("-nvidia-h100-80gb-hbm3.json")
 
 
@@ -119,17 +189,21 @@ def test_nothing_is_written_where_the_reference_failed(measured, tmp_path, capsy
 
 def test_tables(measured, tmp_path, capsys):
     file = tmp_path / "r.json"
-    cli.main(["--device", "cpu", "--only", "sinusoid", "--peers", "torch_loop", "--out", str(file)])
+    only = "sinusoid-25tasks-1step-10queries"
+    cli.main(["--device", "cpu", "--only", only, "--peers", "torch_loop", "--out", str(file)])
     results = json.loads(file.read_text())
     results["results"][1] |= {"status": "refused", "reason": "another gradient"}
     markdown = report.markdown_table(results).splitlines()
     assert markdown[2] == (
         "| sinusoid-25tasks-1step-10queries | maml_jax | 1250 (1000-1500) | 1.00 (1.00) "
-        "| 300 (200) | 8.0 | 0e+00 / 1e-07 |"
+        "| 300 (200) | 8.0 | 0.0008 % | 0e+00 / 1e-07 |"
     )
-    assert markdown[3].endswith("| torch_loop | refused: another gradient |  |  |  |  |")
+    assert markdown[3].endswith("| torch_loop | refused: another gradient |  |  |  |  |  |")
     assert len({line.count("|") for line in markdown[:4]}) == 1
-    assert "`python -m benchmarks --device cpu" in markdown[-1]
+    floors = next(line for line in markdown if line.startswith("Floors at 1000 GFLOP/s"))
+    assert "10 GB/s" in floors
+    assert "- sinusoid-25tasks-1step-10queries: 9.96 MFLOP 0.00996 ms, " in "\n".join(markdown)
+    assert any("`python -m benchmarks --device cpu" in line for line in markdown)
     assert "refused: another gradient" in report.screen_table(results)
     capsys.readouterr()
     assert report.main([str(file)]) == 0

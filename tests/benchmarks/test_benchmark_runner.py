@@ -8,8 +8,10 @@ import pytest
 from benchmarks import memory, runner
 from benchmarks.peers import PEERS
 from benchmarks.workloads import MLP, Workload
+from maml_jax import plans
 
 TINY = Workload("tiny", MLP(hidden=(3,)), 3, 2, 2, 1, 0.1)
+TRAINING = Workload("training", MLP(hidden=(3,)), 3, 2, 2, 1, 0.1, updates=10)
 HONEST = """
 import os, sys, time
 import numpy as np
@@ -21,7 +23,20 @@ def prepare(workload, inputs, device):
         return 1.0, {"w": inputs.query_x}
     return Program(step, lambda outputs: outputs, lambda: None)
 """
+TRAINER = HONEST.replace("def prepare(", "def prepare_training(").replace(
+    "    return Program(step, lambda outputs: outputs, lambda: None)",
+    """
+    def check():
+        return 1.0, {"w": inputs.query_x}
+    def slow_step():
+        time.sleep(0.5)
+    return Program(slow_step, lambda outputs: outputs, lambda: None, check, "as it is")
+""",
+)
 SOURCES = {
+    "slow": HONEST.replace("print(", "time.sleep(0.3); print("),
+    "trainer": TRAINER + "\nprepare = None\n",
+    "wrong_trainer": TRAINER.replace("return 1.0,", "return 1.1,") + "\nprepare = None\n",
     "honest": "",
     "wrong": HONEST.replace("inputs.query_x}", "inputs.query_x * 1.00001}"),
     "shapeless": HONEST.replace("inputs.query_x}", "inputs.query_x[:1]}"),
@@ -85,6 +100,36 @@ def test_worker_that_does_not_answer_fails(peers):
     assert found["sleeping"]["reason"].startswith("no answer in 2 s")
 
 
+def test_when_the_time_is_up_the_rest_is_skipped(peers):
+    found = outcomes(peers("honest"), seconds=0.0)
+    assert found["maml_jax"]["status"] == "skipped"
+    assert found["maml_jax"]["reason"] == "the time was up, 0 s"
+    found = outcomes(peers("honest", "sleeping"), seconds=3.0)
+    assert found["sleeping"]["status"] == "skipped"
+    assert found["sleeping"]["reason"].startswith("the time was up, 3 s; no answer in")
+
+
+def test_a_slow_peer_has_the_first_turns_only(peers, monkeypatch):
+    monkeypatch.setattr(runner, "LONG", 0.2)
+    monkeypatch.setattr(runner, "LONG_TURNS", 1)
+    found = outcomes(peers("honest", "slow"))
+    assert len(found["maml_jax"]["seconds"]) == 2
+    assert len(found["slow"]["seconds"]) == 1
+    assert found["slow"]["median_s"] > 0.3
+
+
+def test_whole_training_is_timed_per_update_and_checked_by_itself(peers):
+    registry = peers("trainer", "wrong_trainer", "honest")
+    records = runner.run([TRAINING], registry, device="cpu", repeats=2, patience=60.0)
+    found = {record["peer"]: record for record in records}
+    assert found["maml_jax"]["status"] == "measured"
+    assert 0.05 <= found["maml_jax"]["median_s"] < 0.2  # a step of ten updates takes half a second
+    assert found["maml_jax"]["note"] == "as it is"
+    assert found["wrong_trainer"]["status"] == "refused"
+    assert found["honest"]["status"] == "absent"
+    assert found["honest"]["reason"] == "whole training is not written for it"
+
+
 def test_nobody_is_timed_without_the_reference(peers):
     found = outcomes(peers("crashing", "honest"))
     assert found["honest"]["status"] == "failed"
@@ -143,3 +188,12 @@ def test_environment_of_a_gpu_worker():
     assert variables["JAX_PLATFORMS"] == "cuda"
     assert variables["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
     assert runner.environment("cpu", "float64")["JAX_ENABLE_X64"] == "1"
+
+
+def test_no_plan_of_before_reaches_a_worker(monkeypatch, tmp_path):
+    monkeypatch.setenv("MAML_JAX_CACHE", str(tmp_path))
+    monkeypatch.setenv("MAML_JAX_CACHE", runner.environment("cpu", "float32")["MAML_JAX_CACHE"])
+    file = plans.cache_file()
+    assert tmp_path not in file.parents
+    assert not file.exists()
+    assert plans.remember("a key", plans.Plan(2, 1, {2: 1.0})) is None

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from maml_jax.cache import cache_folder
 from maml_jax.data import load
-from maml_jax.data.listing import cache_folder
 from maml_jax.errors import InputError
 
 NAMES = [f"{kind}/{colour}" for kind in ("bird", "fish") for colour in ("blue", "green", "red")]

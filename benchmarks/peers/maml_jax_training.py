@@ -1,0 +1,86 @@
+"""Training by this project's own loop: sampling, meta-gradient and Adam, all in one dispatch.
+
+Claim: what is timed is `maml_jax.updates.make_updates`, the compiled program that `maml-jax train`
+runs between two looks from the host; nothing is left out but logs and checkpoints.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from benchmarks.peers import CHECKED_UPDATES, META_LR, Program
+from benchmarks.peers.jax_program import peak_bytes, result
+from benchmarks.workloads import MLP, Inputs, Workload, make_images
+from maml_jax.build import Problem
+from maml_jax.config import Config
+from maml_jax.data.images import ImageSet
+from maml_jax.data.sinusoid import sample_sinusoid
+from maml_jax.data.tasks import TaskSource
+from maml_jax.types import Batch, Episode, MetaLearner
+from maml_jax.updates import initial_state, make_updates
+
+DATA: Any = None  # neither training nor sampling looks at the data set
+
+
+def training_program(
+    workload: Workload, learner: MetaLearner, inputs: Inputs, mesh: Mesh
+) -> Program:
+    """`workload.updates` updates of training in a call, the state carried from call to call.
+
+    What is checked is the sum of the weights' changes over `CHECKED_UPDATES` updates, with the
+    first of the inputs' episodes for every task.
+    """
+    config = Config(
+        tasks=workload.tasks, updates=10**6, meta_lr=META_LR, meta_schedule="constant", chunk=None
+    )
+    everywhere = NamedSharding(mesh, PartitionSpec())
+
+    def start() -> Any:  # new arrays each time, for an update uses up its state
+        weights = jax.tree.map(jnp.array, inputs.weights)
+        state = initial_state(Problem(learner, weights, DATA), config)
+        return jax.device_put(state, everywhere)
+
+    source = _source(workload)
+    store = jax.device_put(source.store, everywhere)
+    updates = make_updates(learner, source, config, mesh)
+    state = start()
+
+    def step() -> Any:
+        nonlocal state
+        state, values, _ = updates(state, (store, 0, None), workload.updates)
+        return jax.block_until_ready(values)
+
+    def check() -> Any:
+        _, *arrays = (jax.tree.map(jnp.asarray, part) for part in inputs)
+        support_x, support_y, query_x, query_y = (array[0] for array in arrays)
+        episode = Episode(Batch(support_x, support_y), Batch(query_x, query_y))
+        alone = TaskSource(episode, lambda store, key: store)
+        updates = make_updates(learner, alone, config, mesh)
+        feed = jax.device_put(episode, everywhere), 0, None
+        last, values, _ = updates(start(), feed, CHECKED_UPDATES)
+        return values["loss"], jax.tree.map(jnp.subtract, last.meta, inputs.weights)
+
+    return Program(step, result, peak_bytes, check)
+
+
+def _source(workload: Workload) -> TaskSource:
+    """The tasks that training draws: of as many classes as Omniglot trains on, or sine curves."""
+    network = workload.network
+    if isinstance(network, MLP):
+        return TaskSource(
+            None, lambda _, key: sample_sinusoid(key, workload.shots, workload.queries)
+        )
+    images = make_images(network, seed=0)
+    classes = len(images)
+    data = ImageSet(
+        name="random",
+        images=images.reshape(-1, *images.shape[2:]),
+        counts=np.full(classes, images.shape[1], np.int32),
+        class_names=tuple(map(str, range(classes))),
+        splits={"train": np.arange(classes)},
+        rotate=True,
+    )
+    return data.tasks("train", ways=network.ways, shots=workload.shots, queries=workload.queries)

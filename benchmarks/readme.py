@@ -1,0 +1,158 @@
+"""Writes the README's table of times from a results file.
+
+Claim: nothing in the table is typed by hand; a test makes it again from the file that it names and
+compares. Repeat: `python -m benchmarks.readme benchmarks/results/FILE.json`.
+"""
+
+import argparse
+import json
+import os
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers import REFERENCE
+from benchmarks.process import ROOT
+from benchmarks.report import origin
+from benchmarks.workloads import MLP, ResNet12, Workload, from_json
+
+BEGIN = "<!-- made by `python -m benchmarks.readme {file}` -->"
+END = "<!-- end of what was made -->"
+TITLES = {
+    REFERENCE: "maml-jax",
+    "torch_loop": "PyTorch loop",
+    "torch_func": "`torch.func`",
+    "torch_compile": "`torch.compile`",
+    "higher": "`higher`",
+    "torchopt": "TorchOpt",
+    "obvious_jax": "`vmap` of `lax.conv`",
+    "maml_jax_tuned": "tuned",
+}
+
+_WRAPPING: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+
+
+def block(results: dict[str, Any], name: str) -> str:
+    """The table, its origin, and the two marks around them.
+
+    Args:
+      results: what `python -m benchmarks` wrote.
+      name: the file it is in, from the README.
+    """
+    peers = [p for p in TITLES if any(_time(r) and r["peer"] == p for r in results["results"])]
+    titles = ["milliseconds, median", *(TITLES[peer] for peer in peers)]
+    if "floors" in results:
+        titles.append("floor")
+    lines = [
+        BEGIN.format(file=name),
+        f"| {' | '.join(titles)} |",
+        "|---|" + "---:|" * (len(titles) - 1),
+    ]
+    for fields in results["workloads"]:
+        records = {
+            r["peer"]: r for r in results["results"] if r["workload"] == fields["name"] and _time(r)
+        }
+        if REFERENCE in records:
+            workload = from_json(fields)
+            show = _rate if workload.updates else _milliseconds
+            cells = _cells(records, peers, show)
+            if "floors" in results:
+                cells.append(show(results["floors"][workload.name]["floor_s"]))
+            lines.append(f"| {describe(workload)} | {' | '.join(cells)} |")
+    said = textwrap.fill(f"[The file]({name}): {origin(results)}", 100, **_WRAPPING)
+    return "\n".join([*lines, "", said, END])
+
+
+def describe(workload: Workload) -> str:
+    """The workload in words."""
+    network = workload.network
+    if isinstance(network, MLP):
+        model, sizes = "sinusoid MLP", f"{workload.queries} queries"
+    else:
+        size = f"{network.image_size}×{network.image_size}"
+        if isinstance(network, ResNet12):
+            model = f"ResNet-12, {size}"
+        else:
+            form = {"stride": "Finn's strided", "maxpool": "2×2 maximum"}[network.downsample]
+            model = f"conv4-{network.filters}, {form}, {size}"
+        model += f", {network.ways}-way {workload.shots}-shot"
+        sizes = f"{network.ways * workload.queries} queries"
+    steps = f"{workload.inner_steps} step{'s' * (workload.inner_steps != 1)}"
+    training = "updates a second of training, sampling included: " if workload.updates else ""
+    return f"{training}{model}, {workload.tasks} tasks, {steps}, {sizes}"
+
+
+def replaced(text: str, made: str) -> str:
+    """The text with what is between its two marks made anew.
+
+    Raises:
+      ValueError: the text has not one pair of marks.
+    """
+    begin = BEGIN.partition("{")[0]
+    head, _, rest = text.partition(begin)
+    _, _, tail = rest.partition(END)
+    if text.count(begin) != 1 or text.count(END) != 1 or END not in rest:
+        raise ValueError(f"there must be one line {begin}…` --> and after it one line {END}")
+    return f"{head}{made}{tail}"
+
+
+def _time(record: dict[str, Any]) -> bool:
+    return record["status"] == "measured"
+
+
+def _cells(
+    records: dict[str, dict[str, Any]], peers: list[str], show: Callable[[float], str]
+) -> list[str]:
+    fastest = min(records, key=lambda peer: records[peer]["median_s"])
+    cells = []
+    for peer in peers:
+        if peer not in records:
+            cells.append("")
+            continue
+        record = records[peer]
+        cell = show(record["median_s"])
+        cell = f"**{cell}**" if peer == fastest else cell
+        ratio = record["ratio_of_medians"]
+        if peer != REFERENCE:
+            cell += f" ({ratio:.{0 if ratio >= 9.95 else 1 if ratio >= 1.05 else 2}f}×)"
+        cells.append(cell)
+    return cells
+
+
+def _rate(seconds: float) -> str:
+    value = 1 / seconds
+    return f"{value:,.0f}/s" if value >= 9.95 else f"{value:.2g}/s"
+
+
+def _milliseconds(seconds: float) -> str:
+    value = 1e3 * seconds
+    return f"{value:.0f}" if value >= 99.5 else f"{value:.1f}" if value >= 9.95 else f"{value:.2g}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Rewrite the README's table; 2 if the file or the README is not as it must be."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.readme", description="Write the README's table of times."
+    )
+    parser.add_argument("file", help="what `python -m benchmarks` wrote", metavar="FILE")
+    parser.add_argument("--readme", default=str(ROOT / "README.md"), metavar="README")
+    options = parser.parse_args(arguments)
+    readme = Path(options.readme)
+    try:
+        results = json.loads(Path(options.file).read_text())
+        name = Path(os.path.relpath(options.file, readme.parent)).as_posix()
+        text = replaced(readme.read_text(), block(results, name))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = f"{type(error).__name__}: {error}"
+        print(f"FILE was {options.file!r}, the README {readme.name!r}: {why}", file=sys.stderr)
+        return 2
+    unfinished = readme.with_name(readme.name + ".part")
+    unfinished.write_text(text)
+    unfinished.replace(readme)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
