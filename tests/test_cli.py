@@ -88,7 +88,7 @@ def test_regression_is_evaluated_by_its_loss(whole, capsys):
 
 
 def test_images_end_to_end(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(maml_jax.data, "load_glyphs", cache(maml_jax.data.load_glyphs))
+    monkeypatch.setattr(maml_jax.data, "list_glyphs", cache(maml_jax.data.list_glyphs))
     run = tmp_path / "run"
     small = ["--filters", "4", "--tasks", "2", "--updates", "2", "--validate-every", "0"]
     small += ["--evaluation-steps", "1"]

@@ -208,7 +208,7 @@ def foreign():
 @pytest.fixture(scope="module", autouse=True)
 def glyphs_are_loaded_once():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(maml_jax.data, "load_glyphs", cache(maml_jax.data.load_glyphs))
+        patch.setattr(maml_jax.data, "list_glyphs", cache(maml_jax.data.list_glyphs))
         yield
 
 
