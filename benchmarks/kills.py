@@ -29,17 +29,29 @@ PROBLEM = ["--recipe", "sinusoid", "--hidden", "8", "--tasks", "4", "--validatio
 PROBLEM += ["--updates-per-dispatch", "50", "--checkpoint-every", "100", "--validate-every", "500"]
 
 
-def life(command: list[str], after: float | None, number: int) -> tuple[int, str]:
-    """One process, sent the signal after that many seconds: its exit code and what it said last."""
+def life(
+    command: list[str], after: float | None, number: int, log: Path | None = None
+) -> tuple[int, str]:
+    """One process, sent the signal after that many seconds: its exit code and what it said last.
+
+    With a `log`, the seconds count from when that file grows, which is when it trains.
+    """
     process = subprocess.Popen(  # noqa: S603
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
     )
+    before = _size(log)
+    while log is not None and process.poll() is None and _size(log) <= before:
+        time.sleep(0.005)
     try:
         said = process.communicate(timeout=after)[1]
     except subprocess.TimeoutExpired:
         process.send_signal(number)
         said = process.communicate()[1]
     return process.returncode, said[-2000:]
+
+
+def _size(log: Path | None) -> int:
+    return log.stat().st_size if log is not None and log.exists() else 0
 
 
 def fingerprint(run: Path) -> dict[str, str]:
@@ -84,9 +96,13 @@ def trial(folder: Path, kills: int, updates: int, name: str, seed: int) -> dict[
         run = folder / f"run-{runs_done}"
         while True:
             goes_on = ["--resume", str(run)] if run.exists() else [*problem, "--out", str(run)]
-            # Later lives have less to do; a moment after the end of the run is no signal.
-            after = rng.uniform(0.2, 1.1 * whole) if sent < kills else None
-            code, said = life([*TRAIN, *goes_on], after, number)
+            # One in four at any moment of a life, the others while it trains and saves.
+            anywhere = rng.random() < 0.25
+            after = rng.uniform(0.1, whole) if anywhere else rng.uniform(0.0, 1.5)
+            log = None if anywhere else run / "metrics.jsonl"
+            if sent == kills:
+                after = log = None
+            code, said = life([*TRAIN, *goes_on], after, number, log)
             finished = code == 0 and "done; now" in said
             if finished:
                 break
