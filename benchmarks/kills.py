@@ -98,7 +98,7 @@ def trial(folder: Path, kills: int, updates: int, name: str, seed: int) -> dict[
             goes_on = ["--resume", str(run)] if run.exists() else [*problem, "--out", str(run)]
             # One in four at any moment of a life, the others while it trains and saves.
             anywhere = rng.random() < 0.25
-            after = rng.uniform(0.1, whole) if anywhere else rng.uniform(0.0, 1.5)
+            after: float | None = rng.uniform(0.1, whole) if anywhere else rng.uniform(0.0, 1.5)
             log = None if anywhere else run / "metrics.jsonl"
             if sent == kills:
                 after = log = None

@@ -92,7 +92,7 @@ def _open(kept: Path) -> Pixels | None:
     try:
         facts = json.loads((kept / "images.json").read_text())
         sha256, shape = facts["sha256"], tuple(facts["shape"])
-        images, mapped = _map(kept / "images.npy", shape)
+        images, mapped = map_pixels(kept / "images.npy", shape)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if images.nbytes <= _CHECKED and hashlib.sha256(images.data).hexdigest() != sha256:
@@ -140,7 +140,8 @@ def _write(listing: Listing, size: int | None, channels: int | None, folder: Pat
     (folder / "images.json").write_text(json.dumps(facts))
 
 
-def _map(path: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, mmap.mmap]:
+def map_pixels(path: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, mmap.mmap]:
+    """The uint8 array of that shape in an .npy file, and its mapping."""
     with path.open("rb") as file:
         np.lib.format.read_magic(file)
         np.lib.format.read_array_header_1_0(file)
