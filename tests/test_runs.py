@@ -92,11 +92,11 @@ def every_damage(folder):
         name = path.relative_to(folder).as_posix()
         yield f"{name} deleted", path.unlink, content, path
         if content:
-            middle = len(content) // 2
-            flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
             yield f"{name} cut", lambda p=path, c=content: p.write_bytes(c[:-1]), content, path
             yield f"{name} emptied", lambda p=path: p.write_bytes(b""), content, path
-            yield f"{name} flipped", lambda p=path, c=flipped: p.write_bytes(c), content, path
+            for at in {len(content) // 5, len(content) // 2, len(content) * 4 // 5}:
+                flipped = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+                yield f"{name} flipped", lambda p=path, c=flipped: p.write_bytes(c), content, path
 
 
 def test_every_damage_to_every_file_is_recognised(copy, caplog):
@@ -265,11 +265,20 @@ def test_skipped_updates_change_nothing_but_the_count(tmp_path, poisoned):
     assert (int(four.skipped), int(six.update), int(six.skipped)) == (0, 6, 2)
 
 
-def test_parameters_that_overflow_are_not_kept(tmp_path):
+@pytest.mark.parametrize("size", [np.inf, 1e30])  # of which Adam's second moment is infinite
+def test_what_overflows_is_not_kept_though_the_loss_is_finite(tmp_path, size):
     run = tmp_path / "run"
-    with pytest.raises(TrainingError, match="was not finite; the state before it is kept"):
-        trained(run, meta_lr=3e38, meta_schedule="constant")
-    assert all(np.isfinite(leaf).all() for leaf in leaves(runs.load(run)[2]))
+    config, problem, state = runs.create(SMALL, run)
+    exact = problem.learner.value_and_grad
+
+    def steep(meta, episode, progress):
+        values, gradient = exact(meta, episode, progress)
+        return values, jax.tree.map(lambda leaf: jax.numpy.full_like(leaf, size), gradient)
+
+    steeper = problem._replace(learner=problem.learner._replace(value_and_grad=steep))
+    with pytest.raises(TrainingError, match=r"update 1, .*; the state before it is kept"):
+        train(config, run, steeper, state, quiet=True)
+    assert_same_bits(runs.load(run)[2], runs.create(SMALL, tmp_path / "other")[2])
 
 
 def test_training_ends_when_validations_get_no_better(tmp_path, monkeypatch):
