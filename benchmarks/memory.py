@@ -25,6 +25,14 @@ def resident_bytes() -> int | None:
     return _status("VmRSS")
 
 
+def peak_resident_bytes() -> int | None:
+    """The most that was resident since the program began or `settle`; None without /proc.
+
+    Not `getrusage`'s figure, which a process begins with its parent's.
+    """
+    return _status("VmHWM")
+
+
 def settle() -> None:
     """Give back unused heap, and let the peak start anew from what is resident then."""
     gc.collect()
@@ -46,7 +54,7 @@ def report(base: int | None, device_peak: int | None) -> dict[str, Any]:
     unknown: dict[str, Any] = {"peak_bytes": None, "growth_bytes": None}
     if device_peak is not None:
         return unknown | {"kind": "allocator of the GPU", "peak_bytes": device_peak}
-    peak = _status("VmHWM")
+    peak = peak_resident_bytes()
     if peak is None or base is None or not _CLEAR.exists():
         return unknown | {"kind": None, "reason": "this system has no /proc/self/clear_refs"}
     return {"kind": "resident set", "peak_bytes": peak, "growth_bytes": peak - base}

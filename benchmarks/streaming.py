@@ -9,7 +9,6 @@ import argparse
 import datetime
 import json
 import multiprocessing
-import resource
 import statistics
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import machine
+from benchmarks.memory import peak_resident_bytes
 
 SIDE, EACH = 84, 200
 
@@ -86,7 +86,7 @@ def measure(
                 jax.block_until_ready(values)
                 done += n
             seconds.append((time.perf_counter() - start) / updates)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_resident_bytes()
     send.send({"seconds": seconds[1:], "resident_bytes": peak})
 
 

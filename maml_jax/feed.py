@@ -13,14 +13,14 @@ from maml_jax.config import Config
 from maml_jax.data import TaskSource
 from maml_jax.updates import task_keys
 
-BLOCK_BYTES = 64 * 2**20
+BLOCK_BYTES = 16 * 2**20
 
 
 class Feed:
     """Blocks of updates, each with all that its episodes need on the device.
 
     A data set on the device is one block without end. Of one that is fetched from the host, a block
-    holds the images of a fixed number of updates, about 64 MiB; the next is fetched by a thread
+    holds the images of a fixed number of updates, about 16 MiB; the next is fetched by a thread
     while the device works on this one. The tasks are the same in both cases.
     """
 
