@@ -1,8 +1,10 @@
 """The data sets: glyphs on any machine, Omniglot where its files are."""
 
+import hashlib
 import shutil
 import unicodedata
 import zipfile
+from pathlib import PurePosixPath
 
 import jax
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image
 
 import maml_jax.data
 from maml_jax.data import glyphs, load, omniglot
+from maml_jax.data.archive import Files
 from maml_jax.data.sequences import trace
 from maml_jax.errors import InputError
 
@@ -56,6 +59,21 @@ def test_omniglot_is_whole_and_split_as_finn_did(data_dir):
     assert 0.03 < data.images.mean() / 255 < 0.15
     other = maml_jax.data.load("omniglot", data_dir, split_seed=2)
     assert set(other.splits["test"]) != set(data.splits["test"])
+
+
+def test_omniglot_is_its_authors_to_the_byte(data_dir):
+    """The digest of all names and files, taken once from the original zips' content."""
+    digest, count = hashlib.sha256(), 0
+    for part in omniglot.PARTS:
+        files = Files(omniglot._find(data_dir, part))
+        for name in files.names:
+            drawing = "/".join(PurePosixPath(name).parts[-3:])
+            digest.update(drawing.encode() + b"\0" + files.read(name))
+            count += 1
+    assert count == 1623 * 20
+    assert digest.hexdigest() == (
+        "ef079833fc9db4e71b3da2a58cc69c5d62f5254a4829304c1a1c4bc1b395117e"
+    )
 
 
 def small_omniglot(folder, monkeypatch):
