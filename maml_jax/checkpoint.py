@@ -18,6 +18,8 @@ from maml_jax.extras import require
 from maml_jax.trees import path_name
 
 MANIFEST = "manifest.json"
+SPARE = 2**18
+"""Bytes for all that is in a checkpoint but the state."""
 _log = logging.getLogger("maml_jax")
 
 
@@ -48,6 +50,11 @@ class Checkpoints:
         final = self._folder / str(update)
         if final.exists():
             return
+        # Asked first, for Orbax's threads have much to say about a disk that fills under them.
+        needed = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + SPARE
+        free = shutil.disk_usage(self._run).free
+        if free < needed:
+            raise OSError(f"{free} bytes are free on the disk, a checkpoint needs {needed}")
         fresh = final.with_suffix(".new")
         shutil.rmtree(fresh, ignore_errors=True)  # of a process that was killed
         try:
@@ -61,7 +68,7 @@ class Checkpoints:
             _flush(fresh)
             fresh.rename(final)
         except ValueError as error:  # Orbax's own writers' name for what goes wrong on the disk
-            raise OSError(str(error).partition("\n")[0]) from error
+            raise OSError(str(error).partition("\n")[0].rpartition('": ')[2]) from error
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 
@@ -140,7 +147,8 @@ class Checkpoints:
 def _orbax() -> Iterator[tuple[Any, Any]]:
     """Orbax's checkpointer and its kinds of arguments; silent, and closed in the end."""
     ocp = require("orbax.checkpoint", "cli")
-    logging.getLogger("absl").setLevel(logging.ERROR)  # a line for each save otherwise
+    # It logs a line for each save, and what it raises anyway with a traceback for each thread.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     checkpointer = ocp.Checkpointer(ocp.StandardCheckpointHandler())
     try:
         yield checkpointer, ocp.args

@@ -185,7 +185,7 @@ def test_two_cannot_train_in_one_folder(copy):
         pass
 
 
-def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint(whole, tmp_path):
+def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint(whole, tmp_path, caplog):
     """The limit is on the size of a file, which writers meet as they meet a full disk."""
     run = tmp_path / "run"
     shutil.copytree(whole, run)
@@ -204,11 +204,21 @@ def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint(whole, tmp_pat
                 train(config, run, problem, state, quiet=True)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caplog.text == ""
     assert Checkpoints(run).updates() == kept
     assert all(path.read_bytes() == content for path, content in before.items())
     resumed(run)
     assert_same_bits(runs.load(run)[2], runs.load(whole)[2])
     assert metrics.read(run) == metrics.read(whole)
+
+
+def test_a_disk_that_is_nearly_full_is_said_in_one_line(tmp_path, monkeypatch, capfd):
+    full = shutil.disk_usage(tmp_path)._replace(free=2**18)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    line = r"262144 bytes are free on the disk, a checkpoint needs \d+. There is none yet"
+    with pytest.raises(TrainingError, match=line):
+        trained(tmp_path / "run")
+    assert capfd.readouterr().err == ""
 
 
 @pytest.fixture
