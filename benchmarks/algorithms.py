@@ -9,9 +9,7 @@ and start it as you like. On two cores it takes hours; `--only` does some of the
 """
 
 import argparse
-import datetime
 import json
-import os
 import statistics
 import sys
 import time
@@ -161,23 +159,9 @@ def main() -> int:
         print(table(rows[-1:]).splitlines()[-1], file=sys.stderr)
     print(table(rows))
     if options.out is not None:
-        record = {
-            "command": f"python -m benchmarks.algorithms {' '.join(_public(sys.argv[1:]))}",
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "git": machine.git_state(),
-            "versions": machine.versions(),
-            "machine": machine.machine(),
-            "test_tasks": options.tasks,
-            "queries_per_class": 15,
-            "rows": rows,
-        }
-        options.out.write_text(json.dumps(record, indent=1) + "\n")
+        counts = {"test_tasks": options.tasks, "queries_per_class": 15}
+        machine.write_record(options.out, "benchmarks.algorithms", **counts, rows=rows)
     return 0
-
-
-def _public(arguments: list[str]) -> list[str]:
-    """The arguments, paths cut to their last part."""
-    return [argument.rsplit(os.sep, 1)[-1] for argument in arguments]
 
 
 if __name__ == "__main__":

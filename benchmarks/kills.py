@@ -9,7 +9,6 @@ Repeat: `python -m benchmarks.kills`. It takes about a quarter of an hour on one
 
 import argparse
 import collections
-import datetime
 import hashlib
 import json
 import random
@@ -151,15 +150,7 @@ def main() -> int:
         ]
     print(json.dumps(trials, indent=1))
     if options.out is not None:
-        record = {
-            "command": " ".join(["python -m benchmarks.kills", *sys.argv[1:]]),
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "git": machine.git_state(),
-            "versions": machine.versions(),
-            "machine": machine.machine(),
-            "trials": trials,
-        }
-        options.out.write_text(json.dumps(record, indent=1) + "\n")
+        machine.write_record(options.out, "benchmarks.kills", trials=trials)
     return 0
 
 

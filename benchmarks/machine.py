@@ -3,6 +3,7 @@
 Claim: no host name, user or path is in it. Repeat: `python -m benchmarks.machine`.
 """
 
+import datetime
 import importlib.metadata
 import json
 import os
@@ -51,6 +52,20 @@ def machine() -> dict[str, Any]:
         "architecture": platform.machine(),
         "os": _os(),
     }
+
+
+def write_record(path: Path, module: str, **figures: Any) -> None:
+    """Write figures as JSON, with the command that made them, without paths, and what it ran on."""
+    arguments = (argument.rsplit(os.sep, 1)[-1] for argument in sys.argv[1:])
+    record = {
+        "command": " ".join(["python -m", module, *arguments]),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "git": git_state(),
+        "versions": versions(),
+        "machine": machine(),
+        **figures,
+    }
+    path.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def load_average() -> float | None:

@@ -6,8 +6,6 @@ Repeat: `python -m benchmarks.streaming`. It writes the set into a temporary fol
 """
 
 import argparse
-import datetime
-import json
 import multiprocessing
 import statistics
 import sys
@@ -142,18 +140,10 @@ def main() -> int:
         print(f"| from the {kind} | {row['milliseconds']:.0f} | {resident:.2f} |")
     print(f"\nfrom the map takes {ratio:.3f} times as long")
     if options.out is not None:
-        record = {
-            "command": " ".join(["python -m benchmarks.streaming", *sys.argv[1:]]),
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "git": machine.git_state(),
-            "versions": machine.versions(),
-            "machine": machine.machine(),
-            "load_average": machine.load_average(),
-            "set_bytes": size,
-            "ratio": ratio,
-            **rows,
-        }
-        options.out.write_text(json.dumps(record, indent=1) + "\n")
+        figures = {"set_bytes": size, "ratio": ratio, **rows}
+        machine.write_record(
+            options.out, "benchmarks.streaming", load_average=machine.load_average(), **figures
+        )
     return 0
 
 
