@@ -50,12 +50,14 @@ class Files:
 
     def read(self, name: str) -> bytes:
         """The content of one."""
-        if self._archive is None:
-            return (self.place / name).read_bytes()
         try:
+            if self._archive is None:
+                return (self.place / name).read_bytes()
             return self._archive.read(name)  # no further than the size that was checked
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as e:
-            raise InputError(f"`data` held {self.place.name}, whose {name} is damaged: {e}.") from e
+        # An encrypted member is a RuntimeError, an unknown compression a NotImplementedError.
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+            line = f"`data` held {self.place.name}, whose {name} cannot be read: {error}."
+            raise InputError(line) from error
 
     def stamp(self) -> list[Any]:
         """What tells these files from others: names, sizes and times."""
