@@ -10,6 +10,7 @@ import torch
 import torchopt
 
 from parity.models import Forward, Weights
+from parity.oracles.displacement import displaced
 from parity.reference.common import Groups, Loss, Result, Task, leaves, mean
 from parity.reference.imaml import DAMPING, SOLVER_STEPS, STRENGTH
 
@@ -84,11 +85,7 @@ def reptile(
     result = fomaml(
         forward, loss, meta, tasks, inner_lr=inner_lr, inner_steps=inner_steps, optimizer=optimizer
     )
-    moved = [
-        {name: (weight - path[-1][name]).detach() for name, weight in meta["params"].items()}
-        for path in result.trajectories
-    ]
-    return result._replace(meta_gradient={"params": mean(moved)})
+    return displaced(result, meta)
 
 
 def imaml(
