@@ -1,6 +1,7 @@
-"""Where things are kept that can be made again: pictures once read, plans once measured."""
+"""Where things are kept that can be made again: pictures read, plans measured, code compiled."""
 
 import os
+import platform
 import sys
 from pathlib import Path
 
@@ -22,3 +23,23 @@ def cache_folder() -> Path | None:
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "maml-jax"
     return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "maml-jax"
+
+
+def processor() -> str:
+    """The processor's name, as far as the system tells it."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def processor_features() -> list[str]:
+    """Its architecture and name, and the instructions that it has: of one name there are several."""
+    return [platform.machine(), processor(), _cpuinfo("flags") or _cpuinfo("Features")]
+
+
+def _cpuinfo(field: str) -> str:
+    """The field of the first processor in Linux's list; empty where there is none."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    entries = (line.partition(":") for line in lines)
+    return next((value.strip() for name, _, value in entries if name.strip() == field), "")

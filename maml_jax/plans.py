@@ -12,7 +12,6 @@ at once, one of their plans is lost, and measured again when it is next asked fo
 import hashlib
 import json
 import os
-import platform
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from maml_jax.cache import cache_folder
+from maml_jax.cache import cache_folder, processor
 from maml_jax.types import Episode, Meta, MetaLearner
 
 
@@ -122,18 +121,9 @@ def _place(episodes: Episode, devices: int) -> str:
     tasks = jax.tree.leaves(episodes)[0].shape[0]
     kind = jax.local_devices()[0].device_kind
     return (
-        f"{devices} × {kind}, {cores} cores of {_processor()}, jax {jax.__version__}, "
+        f"{devices} × {kind}, {cores} cores of {processor()}, jax {jax.__version__}, "
         f"{tasks} tasks each"
     )
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return next(iter(names), platform.processor() or platform.machine())
 
 
 def _abstract(leaf: Any, drop: int = 0) -> jax.ShapeDtypeStruct:

@@ -1,0 +1,607 @@
+// Convolution and its two derivatives on a CPU, for weights that differ from task to task.
+//
+// All three are products of small matrices that stay in cache: patches are gathered a block at a
+// time, never as a whole. Kernels of 3×3 at stride 1 are computed by Winograd's F(2×2, 3×3), which
+// needs 16 multiplications where the definition has 36 (Lavin & Gray 2016, arXiv:1509.09308).
+//
+// Arrays are dense: x [groups, images, height, width, channels], w [groups, kernel height, kernel
+// width, channels, filters], y like x with the filters last. A group has its own w.
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "xla/ffi/api/ffi.h"
+
+namespace ffi = xla::ffi;
+
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64, kWide = 4;
+#elif defined(__AVX__)
+constexpr int kVectorBytes = 32, kWide = 2;
+#else
+constexpr int kVectorBytes = 16, kWide = 4;
+#endif
+
+template <typename T>
+using Vector [[gnu::vector_size(kVectorBytes), gnu::aligned(alignof(T)), gnu::may_alias]] = T;
+template <typename T>
+constexpr int kLanes = kVectorBytes / sizeof(T);
+
+// ---------------------------------------------------------------- products of small matrices
+
+// c[rows, vectors] (+)= a[rows, depth] b[depth, vectors], held in registers throughout.
+template <typename T, int kRows, int kVectors>
+void Tile(int depth, const T* a, int64_t a_row, int64_t a_step, const T* b, int64_t b_row, T* c,
+          int64_t c_row, bool add) {
+  Vector<T> sums[kRows][kVectors];
+  for (int i = 0; i < kRows; ++i)
+    for (int j = 0; j < kVectors; ++j)
+      sums[i][j] = add ? *reinterpret_cast<const Vector<T>*>(c + i * c_row + j * kLanes<T>)
+                       : Vector<T>{};
+  for (int p = 0; p < depth; ++p) {
+    Vector<T> row[kVectors];
+    for (int j = 0; j < kVectors; ++j)
+      row[j] = *reinterpret_cast<const Vector<T>*>(b + p * b_row + j * kLanes<T>);
+    for (int i = 0; i < kRows; ++i) {
+      const T factor = a[i * a_row + p * a_step];
+      for (int j = 0; j < kVectors; ++j) sums[i][j] += factor * row[j];
+    }
+  }
+  for (int i = 0; i < kRows; ++i)
+    for (int j = 0; j < kVectors; ++j)
+      *reinterpret_cast<Vector<T>*>(c + i * c_row + j * kLanes<T>) = sums[i][j];
+}
+
+template <typename T, int kVectors>
+void Panel(int rows, int depth, const T* a, int64_t a_row, int64_t a_step, const T* b,
+           int64_t b_row, T* c, int64_t c_row, bool add) {
+  constexpr int kTall = 6 * (kWide / kVectors > 1 ? 2 : 1);
+  int i = 0;
+  auto take = [&](auto tile, int height) {
+    for (; i + height <= rows; i += height)
+      tile(depth, a + i * a_row, a_row, a_step, b, b_row, c + i * c_row, c_row, add);
+  };
+  take(Tile<T, kTall, kVectors>, kTall);
+  take(Tile<T, 4, kVectors>, 4);
+  take(Tile<T, 2, kVectors>, 2);
+  take(Tile<T, 1, kVectors>, 1);
+}
+
+// c[rows, columns] (+)= a b, with element (i, p) of a at a[i * a_row + p * a_step].
+template <typename T>
+void Multiply(int rows, int columns, int depth, const T* a, int64_t a_row, int64_t a_step,
+              const T* b, int64_t b_row, T* c, int64_t c_row, bool add) {
+  constexpr int kDepth = 96;  // so much of b, a panel wide, stays in the first cache
+  for (int p = 0; p < depth || p == 0; p += kDepth) {
+    const int deep = std::min(kDepth, depth - p);
+    const T *ap = a + p * a_step, *bp = b + p * b_row;
+    const bool more = add || p > 0;
+    int j = 0;
+    auto take = [&](auto panel, int width) {
+      for (; j + width <= columns; j += width)
+        panel(rows, deep, ap, a_row, a_step, bp + j, b_row, c + j, c_row, more);
+    };
+    take(Panel<T, kWide>, kWide * kLanes<T>);
+    take(Panel<T, 2>, 2 * kLanes<T>);
+    take(Panel<T, 1>, kLanes<T>);
+    for (; j < columns; ++j)
+      for (int i = 0; i < rows; ++i) {
+        T sum = more ? c[i * c_row + j] : T{};
+        for (int q = 0; q < deep; ++q) sum += ap[i * a_row + q * a_step] * bp[q * b_row + j];
+        c[i * c_row + j] = sum;
+      }
+  }
+}
+
+// ---------------------------------------------------------------- shapes, memory, threads
+
+struct Shape {
+  int64_t images, height, width, channels, kernel_height, kernel_width, filters, rows, columns;
+  int64_t stride, padding;
+
+  int64_t positions() const { return images * rows * columns; }
+  int64_t depth() const { return kernel_height * kernel_width * channels; }
+  int64_t input() const { return images * height * width * channels; }
+  int64_t output() const { return positions() * filters; }
+  int64_t kernel() const { return depth() * filters; }
+  int64_t tiles_high() const { return (rows + 1) / 2; }
+  int64_t tiles_wide() const { return (columns + 1) / 2; }
+  int64_t tiles() const { return images * tiles_high() * tiles_wide(); }
+  // Whether Winograd's form has clearly less to multiply.
+  bool winograd() const {
+    return kernel_height == 3 && kernel_width == 3 && stride == 1 && channels >= 16 &&
+           filters >= 16 && 115 * 16 * tiles_high() * tiles_wide() < 100 * 9 * rows * columns;
+  }
+  // The convolution of y with the turned kernel that gives the derivative in x, at stride 1.
+  Shape turned() const {
+    return {images,  rows,         columns, filters, kernel_height,
+            kernel_width, channels, height,  width,   1,
+            kernel_height - 1 - padding};
+  }
+};
+
+// Memory of a thread that is kept from call to call; aligned for vectors.
+template <typename T>
+T* Scratch(int which, size_t count) {
+  thread_local std::vector<char> buffers[4];
+  std::vector<char>& buffer = buffers[which];
+  const size_t bytes = count * sizeof(T) + 64;
+  if (buffer.size() < bytes) buffer.resize(bytes);
+  const auto address = reinterpret_cast<uintptr_t>(buffer.data());
+  return reinterpret_cast<T*>((address + 63) / 64 * 64);
+}
+
+// Calls work(0) … work(count - 1), each once, on this thread and on those of the pool that are
+// free. This thread waits only for calls that have begun, so that a full pool cannot block it.
+template <typename Work>
+void Share(ffi::ThreadPool& pool, int64_t count, const Work& work) {
+  struct State {
+    std::atomic<int64_t> next{0}, done{0};
+    std::mutex mutex;
+    std::condition_variable finished;
+  };
+  const int64_t threads = std::min<int64_t>(count, std::max<int64_t>(pool.num_threads(), 1));
+  if (threads == 1) {
+    for (int64_t i = 0; i < count; ++i) work(i);
+    return;
+  }
+  auto state = std::make_shared<State>();
+  // `work` is touched only by calls that the wait below is for.
+  auto run = [state, count, &work] {
+    for (int64_t i; (i = state->next.fetch_add(1)) < count;) {
+      work(i);
+      if (state->done.fetch_add(1) + 1 == count) {
+        std::lock_guard<std::mutex> lock(state->mutex);
+        state->finished.notify_one();
+      }
+    }
+  };
+  for (int64_t i = 1; i < threads; ++i) pool.Schedule(std::function<void()>(run));
+  run();
+  std::unique_lock<std::mutex> lock(state->mutex);
+  state->finished.wait(lock, [&] { return state->done.load() == count; });
+}
+
+// ---------------------------------------------------------------- by patches
+
+constexpr int64_t kBlock = 96;  // positions whose patches are in memory at once
+
+// Calls row(values of x, how many, at which value of a patch) for each row of the kernel, as far as
+// it lies within the image, at the position that is `position`-th.
+template <typename T, typename Row>
+void PatchRows(const Shape& s, T* x, int64_t position, const Row& row) {
+  const int64_t image = position / (s.rows * s.columns);
+  const int64_t top = position / s.columns % s.rows * s.stride - s.padding;
+  const int64_t left = position % s.columns * s.stride - s.padding;
+  const int64_t from = std::max<int64_t>(0, -left);
+  const int64_t to = std::min(s.kernel_width, s.width - left);
+  const int64_t first = std::max<int64_t>(0, -top);
+  const int64_t last = std::min(s.kernel_height, s.height - top);
+  for (int64_t i = first; i < last && from < to; ++i)
+    row(x + ((image * s.height + top + i) * s.width + left + from) * s.channels,
+        (to - from) * s.channels, (i * s.kernel_width + from) * s.channels);
+}
+
+// patches[count, depth] of the positions from `first` on.
+template <typename T>
+void Gather(const Shape& s, const T* x, int64_t first, int64_t count, T* patches) {
+  const int64_t depth = s.depth(), whole = s.kernel_width * s.channels * s.kernel_height;
+  for (int64_t m = 0; m < count; ++m, patches += depth) {
+    int64_t copied = 0;
+    auto copy = [&](const T* from, int64_t values, int64_t at) {
+      for (int64_t c = 0; c < values; ++c) patches[at + c] = from[c];
+      copied += values;
+    };
+    PatchRows(s, x, first + m, copy);
+    if (copied == whole) continue;
+    std::fill_n(patches, depth, T{});  // at a border
+    PatchRows(s, x, first + m, copy);
+  }
+}
+
+// The transpose of Gather: adds the patches to x.
+template <typename T>
+void Scatter(const Shape& s, const T* patches, int64_t first, int64_t count, T* x) {
+  for (int64_t m = 0; m < count; ++m, patches += s.depth())
+    PatchRows(s, x, first + m, [&](T* to, int64_t values, int64_t at) {
+      const T* __restrict from = patches + at;
+      for (int64_t c = 0; c < values; ++c) to[c] += from[c];
+    });
+}
+
+// to[columns, rows] of from[rows, columns].
+template <typename T>
+void Transpose(const T* from, int64_t rows, int64_t columns, T* to) {
+  constexpr int64_t kSide = 16;  // so many cache lines are read and written at once
+  for (int64_t i0 = 0; i0 < rows; i0 += kSide)
+    for (int64_t j = 0; j < columns; ++j)
+      for (int64_t i = i0; i < std::min(rows, i0 + kSide); ++i)
+        to[j * rows + i] = from[i * columns + j];
+}
+
+template <typename T>
+void DirectOutput(const Shape& s, const T* x, const T* w, T* y, int64_t first, int64_t count) {
+  T* patches = Scratch<T>(0, kBlock * s.depth());
+  for (int64_t m = first; m < first + count; m += kBlock) {
+    const int64_t block = std::min(kBlock, first + count - m);
+    Gather(s, x, m, block, patches);
+    Multiply<T>(block, s.filters, s.depth(), patches, s.depth(), 1, w, s.filters,
+                y + m * s.filters, s.filters, false);
+  }
+}
+
+template <typename T>
+void DirectInput(const Shape& s, const T* y, const T* w, T* x) {
+  T* patches = Scratch<T>(0, kBlock * s.depth());
+  T* turned = Scratch<T>(1, s.kernel());  // w transposed, [filters, depth]
+  Transpose(w, s.depth(), s.filters, turned);
+  std::fill_n(x, s.input(), T{});
+  for (int64_t m = 0; m < s.positions(); m += kBlock) {
+    const int64_t block = std::min(kBlock, s.positions() - m);
+    Multiply<T>(block, s.depth(), s.filters, y + m * s.filters, s.filters, 1, turned, s.depth(),
+                patches, s.depth(), false);
+    Scatter(s, patches, m, block, x);
+  }
+}
+
+template <typename T>
+void DirectKernel(const Shape& s, const T* x, const T* y, T* w) {
+  T* patches = Scratch<T>(0, kBlock * s.depth());
+  for (int64_t m = 0; m < s.positions(); m += kBlock) {
+    const int64_t block = std::min(kBlock, s.positions() - m);
+    Gather(s, x, m, block, patches);
+    Multiply<T>(s.depth(), s.filters, block, patches, 1, s.depth(), y + m * s.filters, s.filters,
+                w, s.filters, m > 0);
+  }
+}
+
+// ---------------------------------------------------------------- Winograd F(2×2, 3×3)
+//
+// An output tile of 2×2 is Aᵀ[(G w Gᵀ) ⊙ (Bᵀ x B)]A of an input tile of 4×4. Summed over channels
+// the ⊙ is a matrix product for each of the 16 places of a tile.
+
+constexpr int kPlaces = 16;
+constexpr int64_t kTiles = 48;  // tiles in memory at once
+
+// From one place to the next of so many values: a line more, or all places of a value would have
+// the same few lines of the cache to themselves.
+template <typename T>
+int64_t Step(int64_t values) {
+  return values + 64 / static_cast<int64_t>(sizeof(T));
+}
+
+// For the vectors of `count` channels: op(channel) with V a vector, then with V a scalar.
+template <typename T, typename Op>
+void Channels(int64_t count, const Op& op) {
+  int64_t c = 0;
+  for (; c + kLanes<T> <= count; c += kLanes<T>) op(c, Vector<T>{});
+  for (; c < count; ++c) op(c, T{});
+}
+
+template <typename V, typename T>
+V Load(const T* from) {
+  return *reinterpret_cast<const V*>(from);
+}
+template <typename V, typename T>
+void Store(T* to, V value) {
+  *reinterpret_cast<V*>(to) = value;
+}
+
+// The kernel's places, 16 times [channels, filters], of w [3, 3, channels, filters]. Turned: of the
+// kernel that gives the derivative in x, 16 times [filters, channels], of the same w.
+template <typename T>
+void KernelPlaces(const T* w, int64_t channels, int64_t filters, bool turn, T* places) {
+  const int64_t area = channels * filters, step = Step<T>(area);
+  T* ordered = nullptr;
+  if (turn) {
+    ordered = Scratch<T>(3, 9 * area);
+    for (int64_t k = 0; k < 9; ++k)
+      Transpose(w + k * area, channels, filters, ordered + (8 - k) * area);
+    w = ordered;
+  }
+  Channels<T>(area, [&](int64_t at, auto zero) {
+    using V = decltype(zero);
+    const T half = T(0.5);
+    V rows[4][3];
+    for (int j = 0; j < 3; ++j) {
+      const V a = Load<V>(w + j * area + at), b = Load<V>(w + (3 + j) * area + at),
+              c = Load<V>(w + (6 + j) * area + at);
+      rows[0][j] = a;
+      rows[1][j] = half * (a + b + c);
+      rows[2][j] = half * (a - b + c);
+      rows[3][j] = c;
+    }
+    for (int i = 0; i < 4; ++i) {
+      const V a = rows[i][0], b = rows[i][1], c = rows[i][2];
+      T* to = places + 4 * i * step + at;
+      Store<V>(to, a);
+      Store<V>(to + step, half * (a + b + c));
+      Store<V>(to + 2 * step, half * (a - b + c));
+      Store<V>(to + 3 * step, c);
+    }
+  });
+}
+
+// The transpose of KernelPlaces: w [3, 3, channels, filters] of places.
+template <typename T>
+void KernelFromPlaces(const T* places, int64_t area, T* w) {
+  const int64_t step = Step<T>(area);
+  Channels<T>(area, [&](int64_t at, auto zero) {
+    using V = decltype(zero);
+    const T half = T(0.5);
+    V rows[3][4];
+    for (int j = 0; j < 4; ++j) {
+      const T* from = places + j * step + at;
+      const V a = Load<V>(from), b = Load<V>(from + 4 * step), c = Load<V>(from + 8 * step),
+              d = Load<V>(from + 12 * step);
+      rows[0][j] = a + half * (b + c);
+      rows[1][j] = half * (b - c);
+      rows[2][j] = half * (b + c) + d;
+    }
+    for (int i = 0; i < 3; ++i) {
+      const V a = rows[i][0], b = rows[i][1], c = rows[i][2], d = rows[i][3];
+      T* to = w + 3 * i * area + at;
+      Store<V>(to, a + half * (b + c));
+      Store<V>(to + area, half * (b - c));
+      Store<V>(to + 2 * area, half * (b + c) + d);
+    }
+  });
+}
+
+struct Corner {
+  int64_t image, top, left;  // of the output's 2×2 positions
+};
+
+inline Corner TileAt(const Shape& s, int64_t tile) {
+  const int64_t per_image = s.tiles_high() * s.tiles_wide();
+  return {tile / per_image, tile / s.tiles_wide() % s.tiles_high() * 2,
+          tile % s.tiles_wide() * 2};
+}
+
+// places, 16 times [kTiles, channels], of the input tiles from `first` on.
+template <typename T>
+void InputPlaces(const Shape& s, const T* x, int64_t first, int64_t count, const T* zeros,
+                 T* places) {
+  const int64_t place = Step<T>(kTiles * s.channels);
+  for (int64_t m = 0; m < count; ++m, places += s.channels) {
+    const Corner corner = TileAt(s, first + m);
+    const T* from[4][4];
+    for (int i = 0; i < 4; ++i)
+      for (int j = 0; j < 4; ++j) {
+        const int64_t row = corner.top + i - s.padding, column = corner.left + j - s.padding;
+        const bool inside = row >= 0 && row < s.height && column >= 0 && column < s.width;
+        from[i][j] =
+            inside ? x + ((corner.image * s.height + row) * s.width + column) * s.channels : zeros;
+      }
+    Channels<T>(s.channels, [&](int64_t c, auto zero) {
+      using V = decltype(zero);
+      V rows[4][4];
+      for (int j = 0; j < 4; ++j) {
+        const V a = Load<V>(from[0][j] + c), b = Load<V>(from[1][j] + c),
+                d = Load<V>(from[2][j] + c), e = Load<V>(from[3][j] + c);
+        rows[0][j] = a - d;
+        rows[1][j] = b + d;
+        rows[2][j] = d - b;
+        rows[3][j] = b - e;
+      }
+      for (int i = 0; i < 4; ++i) {
+        T* to = places + 4 * i * place + c;
+        Store<V>(to, rows[i][0] - rows[i][2]);
+        Store<V>(to + place, rows[i][1] + rows[i][2]);
+        Store<V>(to + 2 * place, rows[i][2] - rows[i][1]);
+        Store<V>(to + 3 * place, rows[i][1] - rows[i][3]);
+      }
+    });
+  }
+}
+
+// y's tiles from `first` on, of places, 16 times [kTiles, filters],.
+template <typename T>
+void OutputFromPlaces(const Shape& s, const T* places, int64_t first, int64_t count, T* unused,
+                      T* y) {
+  const int64_t place = Step<T>(kTiles * s.filters);
+  for (int64_t m = 0; m < count; ++m, places += s.filters) {
+    const Corner corner = TileAt(s, first + m);
+    T* to[2][2];
+    for (int i = 0; i < 2; ++i)
+      for (int j = 0; j < 2; ++j) {
+        const int64_t row = corner.top + i, column = corner.left + j;
+        to[i][j] = row < s.rows && column < s.columns
+                       ? y + ((corner.image * s.rows + row) * s.columns + column) * s.filters
+                       : unused;
+      }
+    Channels<T>(s.filters, [&](int64_t f, auto zero) {
+      using V = decltype(zero);
+      V rows[2][4];
+      for (int j = 0; j < 4; ++j) {
+        const T* from = places + j * place + f;
+        const V a = Load<V>(from), b = Load<V>(from + 4 * place), c = Load<V>(from + 8 * place),
+                d = Load<V>(from + 12 * place);
+        rows[0][j] = a + b + c;
+        rows[1][j] = b - c - d;
+      }
+      for (int i = 0; i < 2; ++i) {
+        Store<V>(to[i][0] + f, rows[i][0] + rows[i][1] + rows[i][2]);
+        Store<V>(to[i][1] + f, rows[i][1] - rows[i][2] - rows[i][3]);
+      }
+    });
+  }
+}
+
+// The transpose of OutputFromPlaces: places, 16 times [kTiles, filters], of y's tiles.
+template <typename T>
+void OutputPlaces(const Shape& s, const T* y, int64_t first, int64_t count, const T* zeros,
+                  T* places) {
+  const int64_t place = Step<T>(kTiles * s.filters);
+  for (int64_t m = 0; m < count; ++m, places += s.filters) {
+    const Corner corner = TileAt(s, first + m);
+    const T* from[2][2];
+    for (int i = 0; i < 2; ++i)
+      for (int j = 0; j < 2; ++j) {
+        const int64_t row = corner.top + i, column = corner.left + j;
+        from[i][j] = row < s.rows && column < s.columns
+                         ? y + ((corner.image * s.rows + row) * s.columns + column) * s.filters
+                         : zeros;
+      }
+    Channels<T>(s.filters, [&](int64_t f, auto zero) {
+      using V = decltype(zero);
+      V rows[4][2];
+      for (int j = 0; j < 2; ++j) {
+        const V a = Load<V>(from[0][j] + f), b = Load<V>(from[1][j] + f);
+        rows[0][j] = a;
+        rows[1][j] = a + b;
+        rows[2][j] = a - b;
+        rows[3][j] = -b;
+      }
+      for (int i = 0; i < 4; ++i) {
+        T* to = places + 4 * i * place + f;
+        Store<V>(to, rows[i][0]);
+        Store<V>(to + place, rows[i][0] + rows[i][1]);
+        Store<V>(to + 2 * place, rows[i][0] - rows[i][1]);
+        Store<V>(to + 3 * place, -rows[i][1]);
+      }
+    });
+  }
+}
+
+template <typename T>
+const T* Zeros(int64_t count) {
+  T* zeros = Scratch<T>(2, 2 * count);
+  std::fill_n(zeros, count, T{});
+  return zeros;
+}
+
+// Tiles from `first` on, with the kernel's places at hand.
+template <typename T>
+void WinogradOutput(const Shape& s, const T* x, const T* kernel, T* y, int64_t first,
+                    int64_t count) {
+  const int64_t in_step = Step<T>(kTiles * s.channels), out_step = Step<T>(kTiles * s.filters);
+  T* in = Scratch<T>(0, kPlaces * (in_step + out_step));
+  T* out = in + kPlaces * in_step;
+  const int64_t kernel_step = Step<T>(s.channels * s.filters);
+  const int64_t widest = std::max(s.channels, s.filters);
+  const T* zeros = Zeros<T>(widest);
+  T* unused = const_cast<T*>(zeros) + widest;
+  for (int64_t m = first; m < first + count; m += kTiles) {
+    const int64_t block = std::min(kTiles, first + count - m);
+    InputPlaces(s, x, m, block, zeros, in);
+    for (int p = 0; p < kPlaces; ++p)
+      Multiply<T>(block, s.filters, s.channels, in + p * in_step, s.channels, 1,
+                  kernel + p * kernel_step, s.filters, out + p * out_step, s.filters, false);
+    OutputFromPlaces(s, out, m, block, unused, y);
+  }
+}
+
+template <typename T>
+void WinogradKernel(const Shape& s, const T* x, const T* y, T* w) {
+  const int64_t in_step = Step<T>(kTiles * s.channels), out_step = Step<T>(kTiles * s.filters);
+  T* in = Scratch<T>(0, kPlaces * (in_step + out_step));
+  T* out = in + kPlaces * in_step;
+  const int64_t area = s.channels * s.filters, kernel_step = Step<T>(area);
+  T* kernel = Scratch<T>(1, kPlaces * kernel_step);
+  const T* zeros = Zeros<T>(std::max(s.channels, s.filters));
+  for (int64_t m = 0; m < s.tiles(); m += kTiles) {
+    const int64_t block = std::min(kTiles, s.tiles() - m);
+    InputPlaces(s, x, m, block, zeros, in);
+    OutputPlaces(s, y, m, block, zeros, out);
+    for (int p = 0; p < kPlaces; ++p)
+      Multiply<T>(s.channels, s.filters, block, in + p * in_step, 1, s.channels,
+                  out + p * out_step, s.filters, kernel + p * kernel_step, s.filters, m > 0);
+  }
+  KernelFromPlaces(kernel, area, w);
+}
+
+// ---------------------------------------------------------------- what XLA calls
+
+// y of x and w, or with `turn` the derivative in x of what is then called x, at stride 1.
+template <typename T>
+void Output(const Shape& s, const T* x, const T* w, T* y, bool turn) {
+  if (s.winograd()) {
+    T* kernel = Scratch<T>(1, kPlaces * Step<T>(s.channels * s.filters));
+    turn ? KernelPlaces(w, s.filters, s.channels, true, kernel)
+         : KernelPlaces(w, s.channels, s.filters, false, kernel);
+    WinogradOutput<T>(s, x, kernel, y, 0, s.tiles());
+  } else {
+    DirectOutput(s, x, w, y, 0, s.positions());
+  }
+}
+
+template <ffi::DataType kType>
+using Buffer = ffi::Buffer<kType>;
+
+template <ffi::DataType kType>
+Shape ShapeOf(const Buffer<kType>& x, const Buffer<kType>& w, const Buffer<kType>& y,
+              int64_t stride, int64_t padding) {
+  const auto xd = x.dimensions(), wd = w.dimensions(), yd = y.dimensions();
+  return {xd[1], xd[2], xd[3], xd[4], wd[1], wd[2], wd[4], yd[2], yd[3], stride, padding};
+}
+
+template <ffi::DataType kType>
+ffi::Error ConvOutput(ffi::ThreadPool pool, Buffer<kType> x, Buffer<kType> w,
+                      ffi::ResultBuffer<kType> y, int64_t stride, int64_t padding) {
+  const Shape s = ShapeOf<kType>(x, w, *y, stride, padding);
+  Share(pool, x.dimensions()[0], [&](int64_t g) {
+    Output(s, x.typed_data() + g * s.input(), w.typed_data() + g * s.kernel(),
+           y->typed_data() + g * s.output(), false);
+  });
+  return ffi::Error::Success();
+}
+
+template <ffi::DataType kType>
+ffi::Error ConvInput(ffi::ThreadPool pool, Buffer<kType> y, Buffer<kType> w,
+                     ffi::ResultBuffer<kType> x, int64_t stride, int64_t padding) {
+  const Shape s = ShapeOf<kType>(*x, w, y, stride, padding);
+  const Shape turned = s.turned();
+  Share(pool, y.dimensions()[0], [&](int64_t g) {
+    const auto *yg = y.typed_data() + g * s.output(), *wg = w.typed_data() + g * s.kernel();
+    auto* xg = x->typed_data() + g * s.input();
+    if (s.stride == 1 && turned.padding >= 0 && turned.winograd())
+      Output(turned, yg, wg, xg, true);
+    else
+      DirectInput(s, yg, wg, xg);
+  });
+  return ffi::Error::Success();
+}
+
+template <ffi::DataType kType>
+ffi::Error ConvKernel(ffi::ThreadPool pool, Buffer<kType> x, Buffer<kType> y,
+                      ffi::ResultBuffer<kType> w, int64_t stride, int64_t padding) {
+  const Shape s = ShapeOf<kType>(x, *w, y, stride, padding);
+  Share(pool, x.dimensions()[0], [&](int64_t g) {
+    const auto *xg = x.typed_data() + g * s.input(), *yg = y.typed_data() + g * s.output();
+    auto* wg = w->typed_data() + g * s.kernel();
+    if (s.winograd())
+      WinogradKernel(s, xg, yg, wg);
+    else
+      DirectKernel(s, xg, yg, wg);
+  });
+  return ffi::Error::Success();
+}
+
+template <ffi::DataType kType>
+constexpr auto Signature() {
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
+      .template Arg<Buffer<kType>>()
+      .template Arg<Buffer<kType>>()
+      .template Ret<Buffer<kType>>()
+      .template Attr<int64_t>("stride")
+      .template Attr<int64_t>("padding");
+}
+
+}  // namespace
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_output_float32, ConvOutput<ffi::F32>, Signature<ffi::F32>());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_output_float64, ConvOutput<ffi::F64>, Signature<ffi::F64>());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_input_float32, ConvInput<ffi::F32>, Signature<ffi::F32>());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_input_float64, ConvInput<ffi::F64>, Signature<ffi::F64>());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_kernel_float32, ConvKernel<ffi::F32>, Signature<ffi::F32>());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_kernel_float64, ConvKernel<ffi::F64>, Signature<ffi::F64>());

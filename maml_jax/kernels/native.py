@@ -1,0 +1,94 @@
+"""Compiles `convolution.cc` for this processor, once, and registers what is in it with XLA.
+
+As with `torch.compile`, that needs a C++ compiler; without one JAX computes the same more slowly.
+The library is kept in the cache folder, by a digest of everything that it depends on.
+"""
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import jax
+import jaxlib
+import numpy as np
+
+from maml_jax.cache import cache_folder, processor_features
+
+SOURCE = Path(__file__).with_name("convolution.cc")
+TYPES = (np.dtype("float32"), np.dtype("float64"))
+COMPILERS = ("c++", "g++", "clang++")
+FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-shared", "-fPIC", "-w")
+PATIENCE_S = 300.0
+
+_log = logging.getLogger("maml_jax")
+
+
+@functools.cache
+def register(operation: str, dtype: np.dtype) -> str | None:
+    """The name under which XLA knows the operation on a CPU; None where there is none."""
+    shared = library() if dtype in TYPES else None
+    if shared is None:
+        return None
+    name = f"{operation}_{dtype.name}"
+    target = f"maml_jax_{name}"
+    jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(shared[name]), platform="cpu")
+    return target
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The compiled library, from the cache or made now; None where that cannot be done, which is
+    logged.
+
+    The environment variable MAML_JAX_CXX names the compiler; empty, it forbids compiling.
+    """
+    compiler = _compiler()
+    if compiler is None:
+        _log.info("no C++ compiler was found; convolutions on the CPU take XLA's products")
+        return None
+    folder = cache_folder() or Path(tempfile.mkdtemp(prefix="maml-jax-"))
+    path = folder / f"convolution-{_digest(compiler)}.so"
+    try:
+        if not path.is_file():
+            _log.info("compiling the convolutions for this processor: %s", path)
+            _compile(compiler, path)
+        return ctypes.CDLL(str(path))
+    except (OSError, subprocess.SubprocessError) as error:
+        words = getattr(error, "stderr", None) or str(error)
+        reason = words.strip().splitlines()[0] if words.strip() else type(error).__name__
+        _log.warning("convolutions on the CPU take XLA's products, which is slower: %s", reason)
+        return None
+
+
+def _compiler() -> str | None:
+    named = os.environ.get("MAML_JAX_CXX")
+    candidates = COMPILERS if named is None else (named,)
+    return next((path for name in candidates if (path := name and shutil.which(name))), None)
+
+
+def _digest(compiler: str) -> str:
+    """A key of the source, the compiler, the headers, and the processor with all that it can do."""
+    parts = (SOURCE.read_text(), compiler, jaxlib.__version__, *processor_features(), *FLAGS)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _compile(compiler: str, path: Path) -> None:
+    """Compile for this very processor where the compiler can; whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        made = Path(folder, path.name)
+        common = (*FLAGS, f"-I{jax.ffi.include_dir()}", str(SOURCE), "-o", str(made))
+        for tuning in ("-march=native", "-mcpu=native", ""):
+            command = [compiler, *filter(None, [tuning]), *common]
+            done = subprocess.run(  # noqa: S603  # the compiler that the user has, on our source
+                command, capture_output=True, text=True, timeout=PATIENCE_S, check=not tuning
+            )
+            if done.returncode == 0:
+                break
+        made.replace(path)
