@@ -31,7 +31,7 @@ def processor() -> str:
 
 
 def processor_features() -> list[str]:
-    """Its architecture and name, and the instructions that it has: of one name there are several."""
+    """Its architecture, its name, and its instructions, which processors of one name may lack."""
     return [platform.machine(), processor(), _cpuinfo("flags") or _cpuinfo("Features")]
 
 

@@ -143,7 +143,7 @@ class Config:
     """Decides the initial weights and every task."""
     chunk: int | None = None
     """Tasks that a device computes side by side; results are equal to rounding. None: long runs
-    measure it once and write it down here, others take one on a CPU, else all."""
+    measure it once and write it down here, others take what fits a CPU's cache, else all."""
     updates_per_dispatch: int = 50
     """Updates that run on the device between two looks from the host."""
     validate_every: int = 500

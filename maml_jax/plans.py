@@ -52,12 +52,23 @@ class Plan(NamedTuple):
         return f"{choice}, against {1e3 * self.seconds[self.rule]:.3g} ms by the rule ({self.rule})"
 
 
-def rule(tasks: int) -> int:
-    """The choice without a measurement: 1 on a CPU, elsewhere all of a device's `tasks`.
+CACHE = 2**18
+"""Bytes of a core's cache that the rule fills with tasks."""
 
-    On a CPU the activations of one task stay in cache; an accelerator wants large batches.
+
+def rule(meta: Meta, episodes: Episode, devices: int = 1) -> int:
+    """The choice without a measurement: few enough tasks for a CPU's cache, elsewhere all of them.
+
+    On a CPU it counts a task's episode and its copy of the meta-parameters: one network of
+    convolutions at a time, whose activations then stay in cache, and many a small network, whose
+    operations would else be too short. An accelerator wants large batches.
     """
-    return 1 if jax.default_backend() == "cpu" else tasks
+    tasks = jax.tree.leaves(episodes)[0].shape[0]
+    if jax.default_backend() != "cpu":
+        return tasks // devices
+    one = sum(_bytes(_abstract(leaf)) for leaf in jax.tree.leaves(meta))
+    one += sum(_bytes(_abstract(leaf)) for leaf in jax.tree.leaves(episodes)) // tasks
+    return min(tasks // devices, max(1, CACHE // one))
 
 
 def key(learner: MetaLearner, meta: Meta, episodes: Episode, devices: int) -> str:
@@ -130,6 +141,11 @@ def _abstract(leaf: Any, drop: int = 0) -> jax.ShapeDtypeStruct:
     """The shape, less so many leading axes, and the type of an array."""
     dtype = leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
     return jax.ShapeDtypeStruct(jnp.shape(leaf)[drop:], dtype)
+
+
+def _bytes(leaf: jax.ShapeDtypeStruct) -> int:
+    """The size; keys of random numbers, which are few, count as one byte each."""
+    return leaf.size * getattr(leaf.dtype, "itemsize", 1)
 
 
 def _operations(jaxpr: Any) -> Iterator[str]:

@@ -24,8 +24,8 @@ def over_tasks(learner: MetaLearner, chunk: int | None = None, mesh: Mesh | None
       learner: what to do with one task.
       chunk: how many tasks are vmapped together; the chunks follow one another in a scan that
         accumulates their gradients, so that memory is a chunk's. It need not divide the number of
-        tasks. None: what `tune` measured for this problem on this machine and remembered; else 1 on
-        a CPU, where one task's activations stay in cache, and all elsewhere. Results are the same
+        tasks. None: what `tune` measured for this problem on this machine and remembered; else
+        few enough for a CPU's cache, and all elsewhere (`plans.rule`). Results are the same
         to rounding, so what must repeat itself to the bit names its chunk.
       mesh: a mesh with an axis `tasks`, over whose devices the tasks are dealt evenly.
 
@@ -45,7 +45,7 @@ def over_tasks(learner: MetaLearner, chunk: int | None = None, mesh: Mesh | None
         size = chunk
         if size is None:
             plan = plans.recall(learner, meta, episodes, devices)
-            size = plans.rule(_tasks(episodes)) if plan is None else plan.chunk
+            size = plans.rule(meta, episodes) if plan is None else plan.chunk
         return _mean(one_task, meta, episodes, size)
 
     return step if mesh is None else _sharded(step, mesh)

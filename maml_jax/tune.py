@@ -81,7 +81,7 @@ def tune(
         steps[chunk] = jax.jit(over_tasks(learner, chunk, mesh))
         return _time(steps[chunk], (meta, episodes), limit)
 
-    rule = plans.rule(tasks // devices)
+    rule = plans.rule(meta, share)
     seconds = search(candidates(tasks // devices, rule), measure, budget_s)
     if not seconds:
         raise InputError(f"`episodes` held {tasks} tasks; not even one fits in memory.")
@@ -94,10 +94,9 @@ def tune(
 
 
 def candidates(tasks: int, rule: int) -> list[int]:
-    """1, 2, 4, … and `tasks`, from the rule's end on."""
-    powers = [2**n for n in range(tasks.bit_length()) if 2**n < tasks]
-    ascending = [*powers, tasks]
-    return ascending if rule == 1 else ascending[::-1]
+    """1, 2, 4, … and `tasks`, from the rule's choice outwards."""
+    chunks = {2**n for n in range(tasks.bit_length()) if 2**n < tasks} | {tasks, rule}
+    return sorted(chunks, key=lambda chunk: max(chunk / rule, rule / chunk))
 
 
 def search(

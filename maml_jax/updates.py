@@ -69,9 +69,6 @@ def make_updates(
     where the config says to stop, not even that, it is the last, and `failed` is true.
     The state's memory is reused. `n` is an argument of the compiled program: it compiles once.
     """
-    # Never by a plan that may be measured anew: a run is a function of its config.
-    chunk = config.chunk or plans.rule(config.tasks // mesh.size)
-    step = over_tasks(learner, chunk, mesh)
     optimizer = outer_optimizer(config)
     stops = config.nonfinite == "stop"
 
@@ -84,6 +81,9 @@ def make_updates(
 
     def update(state: State, feed: Any) -> tuple[State, dict[str, jax.Array], jax.Array]:
         episodes = jax.vmap(source.sample, in_axes=(None, 0))(feed[0], tasks(state, feed))
+        # Never by a plan that may be measured anew: a run is a function of its config.
+        chunk = config.chunk or plans.rule(state.meta, episodes, mesh.size)
+        step = over_tasks(learner, chunk, mesh)
         (_, values), grads = step(state.meta, episodes, state.update / config.updates)
         changes, moments = optimizer.update(grads, state.optimizer, state.meta)
         changed = optax.apply_updates(state.meta, changes), moments

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 from problems import classification, distance, perceptron
 
@@ -20,7 +21,8 @@ TASKS = classification(tasks=6)
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """An empty cache folder that does not exist yet."""
+    """An empty cache folder that does not exist yet, and a rule that takes tasks one by one."""
+    monkeypatch.setattr(plans, "CACHE", 1)
     monkeypatch.setenv("MAML_JAX_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -265,7 +267,22 @@ def test_in_turns():
     assert calls == [1, 4] * 4
 
 
+def test_the_rule_fills_a_cpus_cache(monkeypatch):
+    params = {"w": np.zeros(100, np.float32)}
+    episodes = mj.Episode(mj.Batch(np.zeros((6, 3), np.float32), np.zeros((6, 5), np.float32)), ())
+    monkeypatch.setattr(plans, "CACHE", 1000)
+    assert plans.rule(params, episodes) == 2  # of 400 + 12 + 20 bytes each
+    assert plans.rule(params, episodes, devices=6) == 1
+    monkeypatch.setattr(plans, "CACHE", 100)
+    assert plans.rule(params, episodes) == 1
+    monkeypatch.setattr(plans, "CACHE", 10**6)
+    assert plans.rule(params, episodes) == 6
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert plans.rule(params, episodes, devices=2) == 3
+
+
 def test_candidates():
+    assert tuning.candidates(25, 6) == [6, 8, 4, 16, 2, 25, 1]
     assert tuning.candidates(6, 1) == [1, 2, 4, 6]
     assert tuning.candidates(8, 8) == [8, 4, 2, 1]
     assert tuning.candidates(1, 1) == [1]

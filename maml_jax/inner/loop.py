@@ -56,7 +56,7 @@ class InnerLoop(NamedTuple):
     ) -> Adapted:
         """Adapt to one task; `look(params, step)` sees the weights that each step leaves."""
         steps = self.inner_steps if steps is None else check_count("steps", steps, least=0)
-        rule, gradient = self.rule, inner_gradient(self.support_loss, self.differentiate)
+        rule, gradient = self.rule, inner_gradient(self.support_loss, self._mode(steps))
         fast, frozen, state = rule.start(meta, support, jnp.asarray(progress))
 
         def body(carry, step):
@@ -69,6 +69,10 @@ class InnerLoop(NamedTuple):
         (fast, _), seen = lax.scan(body, (fast, state), jnp.arange(steps, dtype=jnp.int32))
         last = rule.weights(fast, frozen, jnp.asarray(max(steps - 1, 0), jnp.int32))
         return Adapted(fast, frozen, first, last, seen)
+
+    def _mode(self, steps: int) -> Differentiate:
+        """Of one step little is stored, so that what `mixed` computes anew would be in vain."""
+        return "reverse" if self.differentiate == "mixed" and steps == 1 else self.differentiate
 
     def _part(self, support: Batch, step: jax.Array) -> Batch:
         examples = len(support.x)

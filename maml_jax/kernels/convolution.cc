@@ -30,26 +30,26 @@ constexpr int kVectorBytes = 32, kWide = 2;
 constexpr int kVectorBytes = 16, kWide = 4;
 #endif
 
-template <typename T>
-using Vector [[gnu::vector_size(kVectorBytes), gnu::aligned(alignof(T)), gnu::may_alias]] = T;
+template <typename T, int kBytes = kVectorBytes>
+using Vector [[gnu::vector_size(kBytes), gnu::aligned(alignof(T)), gnu::may_alias]] = T;
 template <typename T>
 constexpr int kLanes = kVectorBytes / sizeof(T);
 
 // ---------------------------------------------------------------- products of small matrices
 
-// c[rows, vectors] (+)= a[rows, depth] b[depth, vectors], held in registers throughout.
-template <typename T, int kRows, int kVectors>
+// c[kRows, kVectors vectors] (+)= a[kRows, depth] b[depth, vectors], held in registers throughout.
+template <typename T, typename V, int kRows, int kVectors>
 void Tile(int depth, const T* a, int64_t a_row, int64_t a_step, const T* b, int64_t b_row, T* c,
           int64_t c_row, bool add) {
-  Vector<T> sums[kRows][kVectors];
+  constexpr int kWidth = sizeof(V) / sizeof(T);
+  V sums[kRows][kVectors];
   for (int i = 0; i < kRows; ++i)
     for (int j = 0; j < kVectors; ++j)
-      sums[i][j] = add ? *reinterpret_cast<const Vector<T>*>(c + i * c_row + j * kLanes<T>)
-                       : Vector<T>{};
+      sums[i][j] = add ? *reinterpret_cast<const V*>(c + i * c_row + j * kWidth) : V{};
   for (int p = 0; p < depth; ++p) {
-    Vector<T> row[kVectors];
+    V row[kVectors];
     for (int j = 0; j < kVectors; ++j)
-      row[j] = *reinterpret_cast<const Vector<T>*>(b + p * b_row + j * kLanes<T>);
+      row[j] = *reinterpret_cast<const V*>(b + p * b_row + j * kWidth);
     for (int i = 0; i < kRows; ++i) {
       const T factor = a[i * a_row + p * a_step];
       for (int j = 0; j < kVectors; ++j) sums[i][j] += factor * row[j];
@@ -57,22 +57,7 @@ void Tile(int depth, const T* a, int64_t a_row, int64_t a_step, const T* b, int6
   }
   for (int i = 0; i < kRows; ++i)
     for (int j = 0; j < kVectors; ++j)
-      *reinterpret_cast<Vector<T>*>(c + i * c_row + j * kLanes<T>) = sums[i][j];
-}
-
-template <typename T, int kVectors>
-void Panel(int rows, int depth, const T* a, int64_t a_row, int64_t a_step, const T* b,
-           int64_t b_row, T* c, int64_t c_row, bool add) {
-  constexpr int kTall = 6 * (kWide / kVectors > 1 ? 2 : 1);
-  int i = 0;
-  auto take = [&](auto tile, int height) {
-    for (; i + height <= rows; i += height)
-      tile(depth, a + i * a_row, a_row, a_step, b, b_row, c + i * c_row, c_row, add);
-  };
-  take(Tile<T, kTall, kVectors>, kTall);
-  take(Tile<T, 4, kVectors>, 4);
-  take(Tile<T, 2, kVectors>, 2);
-  take(Tile<T, 1, kVectors>, 1);
+      *reinterpret_cast<V*>(c + i * c_row + j * kWidth) = sums[i][j];
 }
 
 // c[rows, columns] (+)= a b, with element (i, p) of a at a[i * a_row + p * a_step].
@@ -80,24 +65,35 @@ template <typename T>
 void Multiply(int rows, int columns, int depth, const T* a, int64_t a_row, int64_t a_step,
               const T* b, int64_t b_row, T* c, int64_t c_row, bool add) {
   constexpr int kDepth = 96;  // so much of b, a panel wide, stays in the first cache
-  for (int p = 0; p < depth || p == 0; p += kDepth) {
+  for (int p = 0; p < depth; p += kDepth) {
     const int deep = std::min(kDepth, depth - p);
-    const T *ap = a + p * a_step, *bp = b + p * b_row;
-    const bool more = add || p > 0;
     int j = 0;
-    auto take = [&](auto panel, int width) {
-      for (; j + width <= columns; j += width)
-        panel(rows, deep, ap, a_row, a_step, bp + j, b_row, c + j, c_row, more);
-    };
-    take(Panel<T, kWide>, kWide * kLanes<T>);
-    take(Panel<T, 2>, 2 * kLanes<T>);
-    take(Panel<T, 1>, kLanes<T>);
-    for (; j < columns; ++j)
-      for (int i = 0; i < rows; ++i) {
-        T sum = more ? c[i * c_row + j] : T{};
-        for (int q = 0; q < deep; ++q) sum += ap[i * a_row + q * a_step] * bp[q * b_row + j];
-        c[i * c_row + j] = sum;
+    // All panels that are as wide as these tiles, in tiles of so many rows, then of fewer.
+    auto panels = [&](int width, int tall, auto tallest, auto four, auto two, auto one) {
+      for (; j + width <= columns; j += width) {
+        int i = 0;
+        auto take = [&](int height, auto tile) {
+          for (; i + height <= rows; i += height)
+            tile(deep, a + i * a_row + p * a_step, a_row, a_step, b + p * b_row + j, b_row,
+                 c + i * c_row + j, c_row, add || p > 0);
+        };
+        take(tall, tallest), take(4, four), take(2, two), take(1, one);
       }
+    };
+    using V = Vector<T>;
+    panels(kWide * kLanes<T>, 6, Tile<T, V, 6, kWide>, Tile<T, V, 4, kWide>,
+           Tile<T, V, 2, kWide>, Tile<T, V, 1, kWide>);
+    panels(2 * kLanes<T>, kWide == 4 ? 12 : 6, Tile<T, V, kWide == 4 ? 12 : 6, 2>,
+           Tile<T, V, 4, 2>, Tile<T, V, 2, 2>, Tile<T, V, 1, 2>);
+    panels(kLanes<T>, 12, Tile<T, V, 12, 1>, Tile<T, V, 4, 1>, Tile<T, V, 2, 1>,
+           Tile<T, V, 1, 1>);
+    using Half = Vector<T, 32>;
+    panels(32 / sizeof(T), 12, Tile<T, Half, 12, 1>, Tile<T, Half, 4, 1>, Tile<T, Half, 2, 1>,
+           Tile<T, Half, 1, 1>);
+    using Narrow = Vector<T, 16>;
+    panels(16 / sizeof(T), 12, Tile<T, Narrow, 12, 1>, Tile<T, Narrow, 4, 1>,
+           Tile<T, Narrow, 2, 1>, Tile<T, Narrow, 1, 1>);
+    panels(1, 12, Tile<T, T, 12, 1>, Tile<T, T, 4, 1>, Tile<T, T, 2, 1>, Tile<T, T, 1, 1>);
   }
 }
 
@@ -115,6 +111,9 @@ struct Shape {
   int64_t tiles_high() const { return (rows + 1) / 2; }
   int64_t tiles_wide() const { return (columns + 1) / 2; }
   int64_t tiles() const { return images * tiles_high() * tiles_wide(); }
+  bool pointwise() const {  // patches are x itself
+    return kernel_height == 1 && kernel_width == 1 && stride == 1 && padding == 0;
+  }
   // Whether Winograd's form has clearly less to multiply.
   bool winograd() const {
     return kernel_height == 3 && kernel_width == 3 && stride == 1 && channels >= 16 &&
@@ -217,22 +216,39 @@ void Scatter(const Shape& s, const T* patches, int64_t first, int64_t count, T* 
     });
 }
 
-// to[columns, rows] of from[rows, columns].
+// to[columns, rows] of from[rows, columns], 4×4 values at a time in registers.
 template <typename T>
 void Transpose(const T* from, int64_t rows, int64_t columns, T* to) {
-  constexpr int64_t kSide = 16;  // so many cache lines are read and written at once
-  for (int64_t i0 = 0; i0 < rows; i0 += kSide)
-    for (int64_t j = 0; j < columns; ++j)
-      for (int64_t i = i0; i < std::min(rows, i0 + kSide); ++i)
-        to[j * rows + i] = from[i * columns + j];
+  for (int64_t i0 = 0; i0 < rows; i0 += 4)
+    for (int64_t j0 = 0; j0 < columns; j0 += 4) {
+      if (i0 + 4 <= rows && j0 + 4 <= columns) {
+        T block[4][4];
+        for (int i = 0; i < 4; ++i)
+          for (int j = 0; j < 4; ++j) block[j][i] = from[(i0 + i) * columns + j0 + j];
+        for (int j = 0; j < 4; ++j)
+          for (int i = 0; i < 4; ++i) to[(j0 + j) * rows + i0 + i] = block[j][i];
+      } else {
+        for (int64_t i = i0; i < std::min(rows, i0 + 4); ++i)
+          for (int64_t j = j0; j < std::min(columns, j0 + 4); ++j)
+            to[j * rows + i] = from[i * columns + j];
+      }
+    }
+}
+
+// The patches as Gather makes them, or where they lie already.
+template <typename T>
+const T* Patches(const Shape& s, const T* x, int64_t first, int64_t count) {
+  if (s.pointwise()) return x + first * s.channels;
+  T* patches = Scratch<T>(0, kBlock * s.depth());
+  Gather(s, x, first, count, patches);
+  return patches;
 }
 
 template <typename T>
-void DirectOutput(const Shape& s, const T* x, const T* w, T* y, int64_t first, int64_t count) {
-  T* patches = Scratch<T>(0, kBlock * s.depth());
-  for (int64_t m = first; m < first + count; m += kBlock) {
-    const int64_t block = std::min(kBlock, first + count - m);
-    Gather(s, x, m, block, patches);
+void DirectOutput(const Shape& s, const T* x, const T* w, T* y) {
+  for (int64_t m = 0; m < s.positions(); m += kBlock) {
+    const int64_t block = std::min(kBlock, s.positions() - m);
+    const T* patches = Patches(s, x, m, block);
     Multiply<T>(block, s.filters, s.depth(), patches, s.depth(), 1, w, s.filters,
                 y + m * s.filters, s.filters, false);
   }
@@ -240,9 +256,12 @@ void DirectOutput(const Shape& s, const T* x, const T* w, T* y, int64_t first, i
 
 template <typename T>
 void DirectInput(const Shape& s, const T* y, const T* w, T* x) {
-  T* patches = Scratch<T>(0, kBlock * s.depth());
   T* turned = Scratch<T>(1, s.kernel());  // w transposed, [filters, depth]
   Transpose(w, s.depth(), s.filters, turned);
+  if (s.pointwise())
+    return Multiply<T>(s.positions(), s.depth(), s.filters, y, s.filters, 1, turned, s.depth(), x,
+                       s.depth(), false);
+  T* patches = Scratch<T>(0, kBlock * s.depth());
   std::fill_n(x, s.input(), T{});
   for (int64_t m = 0; m < s.positions(); m += kBlock) {
     const int64_t block = std::min(kBlock, s.positions() - m);
@@ -254,10 +273,9 @@ void DirectInput(const Shape& s, const T* y, const T* w, T* x) {
 
 template <typename T>
 void DirectKernel(const Shape& s, const T* x, const T* y, T* w) {
-  T* patches = Scratch<T>(0, kBlock * s.depth());
   for (int64_t m = 0; m < s.positions(); m += kBlock) {
     const int64_t block = std::min(kBlock, s.positions() - m);
-    Gather(s, x, m, block, patches);
+    const T* patches = Patches(s, x, m, block);
     Multiply<T>(s.depth(), s.filters, block, patches, 1, s.depth(), y + m * s.filters, s.filters,
                 w, s.filters, m > 0);
   }
@@ -479,10 +497,9 @@ const T* Zeros(int64_t count) {
   return zeros;
 }
 
-// Tiles from `first` on, with the kernel's places at hand.
+// y of x and the kernel's places.
 template <typename T>
-void WinogradOutput(const Shape& s, const T* x, const T* kernel, T* y, int64_t first,
-                    int64_t count) {
+void WinogradOutput(const Shape& s, const T* x, const T* kernel, T* y) {
   const int64_t in_step = Step<T>(kTiles * s.channels), out_step = Step<T>(kTiles * s.filters);
   T* in = Scratch<T>(0, kPlaces * (in_step + out_step));
   T* out = in + kPlaces * in_step;
@@ -490,8 +507,8 @@ void WinogradOutput(const Shape& s, const T* x, const T* kernel, T* y, int64_t f
   const int64_t widest = std::max(s.channels, s.filters);
   const T* zeros = Zeros<T>(widest);
   T* unused = const_cast<T*>(zeros) + widest;
-  for (int64_t m = first; m < first + count; m += kTiles) {
-    const int64_t block = std::min(kTiles, first + count - m);
+  for (int64_t m = 0; m < s.tiles(); m += kTiles) {
+    const int64_t block = std::min(kTiles, s.tiles() - m);
     InputPlaces(s, x, m, block, zeros, in);
     for (int p = 0; p < kPlaces; ++p)
       Multiply<T>(block, s.filters, s.channels, in + p * in_step, s.channels, 1,
@@ -521,17 +538,51 @@ void WinogradKernel(const Shape& s, const T* x, const T* y, T* w) {
 
 // ---------------------------------------------------------------- what XLA calls
 
-// y of x and w, or with `turn` the derivative in x of what is then called x, at stride 1.
 template <typename T>
-void Output(const Shape& s, const T* x, const T* w, T* y, bool turn) {
-  if (s.winograd()) {
-    T* kernel = Scratch<T>(1, kPlaces * Step<T>(s.channels * s.filters));
-    turn ? KernelPlaces(w, s.filters, s.channels, true, kernel)
-         : KernelPlaces(w, s.channels, s.filters, false, kernel);
-    WinogradOutput<T>(s, x, kernel, y, 0, s.tiles());
-  } else {
-    DirectOutput(s, x, w, y, 0, s.positions());
-  }
+void Output(const Shape& s, const T* x, const T* w, T* y) {
+  if (!s.winograd()) return DirectOutput(s, x, w, y);
+  T* kernel = Scratch<T>(1, kPlaces * Step<T>(s.channels * s.filters));
+  KernelPlaces(w, s.channels, s.filters, false, kernel);
+  WinogradOutput(s, x, kernel, y);
+}
+
+template <typename T>
+void Input(const Shape& s, const T* y, const T* w, T* x) {
+  const Shape turned = s.turned();
+  if (s.stride != 1 || turned.padding < 0 || !turned.winograd()) return DirectInput(s, y, w, x);
+  T* kernel = Scratch<T>(1, kPlaces * Step<T>(s.channels * s.filters));
+  KernelPlaces(w, s.channels, s.filters, true, kernel);
+  WinogradOutput(turned, y, kernel, x);
+}
+
+template <typename T>
+void Kernel(const Shape& s, const T* x, const T* y, T* w) {
+  s.winograd() ? WinogradKernel(s, x, y, w) : DirectKernel(s, x, y, w);
+}
+
+// Calls work(group, part) for each group and for the parts of its images, in which images `first`
+// to `first + part.images` are. How many parts depends on the shape alone, and so do the bits.
+template <typename Work>
+void ShareParts(ffi::ThreadPool& pool, int64_t groups, const Shape& s, int64_t parts,
+                const Work& work) {
+  const int64_t each = (s.images + parts - 1) / parts;
+  auto one = [&](int64_t i) {
+    Shape part = s;
+    const int64_t first = std::min(s.images, i % parts * each);
+    part.images = std::min(each, s.images - first);
+    work(i / parts, i % parts, first, part);
+  };
+  constexpr int64_t kWorthwhile = 1 << 21;  // multiplications, below which threads only cost
+  if (groups * s.positions() * s.depth() * s.filters >= kWorthwhile)
+    return Share(pool, groups * parts, one);
+  for (int64_t i = 0; i < groups * parts; ++i) one(i);
+}
+
+// Into how many parts the images of a group are divided, at most `most`.
+inline int64_t Parts(const Shape& s, int64_t most) {
+  constexpr int64_t kPart = 1 << 26;  // multiplications of one
+  const int64_t parts = s.positions() * s.depth() * s.filters / kPart;
+  return std::clamp<int64_t>(parts, 1, std::min(most, std::max<int64_t>(1, s.images)));
 }
 
 template <ffi::DataType kType>
@@ -548,10 +599,14 @@ template <ffi::DataType kType>
 ffi::Error ConvOutput(ffi::ThreadPool pool, Buffer<kType> x, Buffer<kType> w,
                       ffi::ResultBuffer<kType> y, int64_t stride, int64_t padding) {
   const Shape s = ShapeOf<kType>(x, w, *y, stride, padding);
-  Share(pool, x.dimensions()[0], [&](int64_t g) {
-    Output(s, x.typed_data() + g * s.input(), w.typed_data() + g * s.kernel(),
-           y->typed_data() + g * s.output(), false);
-  });
+  const auto *xs = x.typed_data(), *ws = w.typed_data();
+  auto* ys = y->typed_data();
+  auto work = [&](int64_t group, int64_t, int64_t first, const Shape& part) {
+    const int64_t image = group * s.images + first;
+    Output(part, xs + image * s.input() / s.images, ws + group * s.kernel(),
+           ys + image * s.output() / s.images);
+  };
+  ShareParts(pool, x.dimensions()[0], s, Parts(s, 64), work);
   return ffi::Error::Success();
 }
 
@@ -559,30 +614,34 @@ template <ffi::DataType kType>
 ffi::Error ConvInput(ffi::ThreadPool pool, Buffer<kType> y, Buffer<kType> w,
                      ffi::ResultBuffer<kType> x, int64_t stride, int64_t padding) {
   const Shape s = ShapeOf<kType>(*x, w, y, stride, padding);
-  const Shape turned = s.turned();
-  Share(pool, y.dimensions()[0], [&](int64_t g) {
-    const auto *yg = y.typed_data() + g * s.output(), *wg = w.typed_data() + g * s.kernel();
-    auto* xg = x->typed_data() + g * s.input();
-    if (s.stride == 1 && turned.padding >= 0 && turned.winograd())
-      Output(turned, yg, wg, xg, true);
-    else
-      DirectInput(s, yg, wg, xg);
-  });
+  const auto *ys = y.typed_data(), *ws = w.typed_data();
+  auto* xs = x->typed_data();
+  auto work = [&](int64_t group, int64_t, int64_t first, const Shape& part) {
+    const int64_t image = group * s.images + first;
+    Input(part, ys + image * s.output() / s.images, ws + group * s.kernel(),
+          xs + image * s.input() / s.images);
+  };
+  ShareParts(pool, y.dimensions()[0], s, Parts(s, 64), work);
   return ffi::Error::Success();
 }
 
 template <ffi::DataType kType>
 ffi::Error ConvKernel(ffi::ThreadPool pool, Buffer<kType> x, Buffer<kType> y,
                       ffi::ResultBuffer<kType> w, int64_t stride, int64_t padding) {
+  using T = ffi::NativeType<kType>;
   const Shape s = ShapeOf<kType>(x, *w, y, stride, padding);
-  Share(pool, x.dimensions()[0], [&](int64_t g) {
-    const auto *xg = x.typed_data() + g * s.input(), *yg = y.typed_data() + g * s.output();
-    auto* wg = w->typed_data() + g * s.kernel();
-    if (s.winograd())
-      WinogradKernel(s, xg, yg, wg);
-    else
-      DirectKernel(s, xg, yg, wg);
-  });
+  const int64_t groups = x.dimensions()[0], parts = Parts(s, 4), size = s.kernel();
+  const T *xs = x.typed_data(), *ys = y.typed_data();
+  T* ws = w->typed_data();
+  std::vector<T> others((parts - 1) * groups * size);  // what the parts but the first add
+  auto work = [&](int64_t group, int64_t p, int64_t first, const Shape& part) {
+    const int64_t image = group * s.images + first;
+    T* to = p == 0 ? ws + group * size : others.data() + ((p - 1) * groups + group) * size;
+    Kernel(part, xs + image * s.input() / s.images, ys + image * s.output() / s.images, to);
+  };
+  ShareParts(pool, groups, s, parts, work);
+  for (int64_t p = 1; p < parts; ++p)
+    for (int64_t i = 0; i < groups * size; ++i) ws[i] += others[(p - 1) * groups * size + i];
   return ffi::Error::Success();
 }
 

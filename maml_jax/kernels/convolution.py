@@ -48,7 +48,8 @@ class Geometry(NamedTuple):
 def convolve(x: jax.Array, w: jax.Array, stride: int, padding: int) -> jax.Array:
     """`[images, height, width, channels]` with `[height, width, channels, filters]`."""
     dtype = jnp.result_type(x, w)
-    geometry = Geometry(x.shape[1:3], w.shape[:2], stride, padding)
+    (_, high, wide, _), (height, width, _, _) = x.shape, w.shape
+    geometry = Geometry((high, wide), (height, width), stride, padding)
     return _output.bind(x.astype(dtype)[None], w.astype(dtype)[None], geometry=geometry)[0]
 
 

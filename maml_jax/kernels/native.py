@@ -4,6 +4,7 @@ As with `torch.compile`, that needs a C++ compiler; without one JAX computes the
 The library is kept in the cache folder, by a digest of everything that it depends on.
 """
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -48,16 +49,17 @@ def library() -> ctypes.CDLL | None:
 
     The environment variable MAML_JAX_CXX names the compiler; empty, it forbids compiling.
     """
-    compiler = _compiler()
-    if compiler is None:
+    command = compiler()
+    if command is None:
         _log.info("no C++ compiler was found; convolutions on the CPU take XLA's products")
         return None
     folder = cache_folder() or Path(tempfile.mkdtemp(prefix="maml-jax-"))
-    path = folder / f"convolution-{_digest(compiler)}.so"
+    path = folder / f"convolution-{_digest(command)}.so"
+    with contextlib.suppress(OSError):  # not there, or damaged: made anew
+        return ctypes.CDLL(str(path))
     try:
-        if not path.is_file():
-            _log.info("compiling the convolutions for this processor: %s", path)
-            _compile(compiler, path)
+        _log.info("compiling the convolutions for this processor: %s", path)
+        _compile(command, path)
         return ctypes.CDLL(str(path))
     except (OSError, subprocess.SubprocessError) as error:
         words = getattr(error, "stderr", None) or str(error)
@@ -66,7 +68,8 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
-def _compiler() -> str | None:
+def compiler() -> str | None:
+    """The path of the compiler that is taken; None where there is none."""
     named = os.environ.get("MAML_JAX_CXX")
     candidates = COMPILERS if named is None else (named,)
     return next((path for name in candidates if (path := name and shutil.which(name))), None)
