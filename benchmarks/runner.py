@@ -249,7 +249,6 @@ def environment(device: str, dtype: str) -> dict[str, str]:
     variables["JAX_PLATFORMS"] = "cuda" if device == "gpu" else "cpu"
     variables["JAX_NUM_CPU_DEVICES"] = str(machine.cores())
     variables["JAX_ENABLE_X64"] = "1" if dtype == "float64" else "0"
-    variables["MAML_JAX_CACHE"] = os.devnull  # no plan of an earlier `mj.tune` is taken
     if device == "gpu":
         variables["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
         # Otherwise JAX multiplies float32 in TF32 there, and PyTorch is told not to.

@@ -1,7 +1,7 @@
 """This project as `maml-jax train` runs it: `mj.over_tasks` on a mesh of all devices, untuned.
 
-The runner gives JAX a device for each core of a CPU, as the program does, and an empty cache, so
-that no plan of an earlier `mj.tune` is taken.
+The runner gives JAX a device for each core of a CPU, as the program does. How many tasks are
+computed together is the rule's choice, whatever an earlier `mj.tune` found.
 
 Repeat: `python -m benchmarks --peers maml_jax`.
 """
@@ -15,6 +15,7 @@ from benchmarks.peers import Program
 from benchmarks.peers.jax_program import jax_program
 from benchmarks.peers.maml_jax_training import training_program
 from benchmarks.workloads import MLP, Conv4, Inputs, Network, Workload
+from maml_jax import plans
 from maml_jax.types import Loss, MetaLearner
 
 
@@ -22,7 +23,8 @@ def prepare(workload: Workload, inputs: Inputs, device: str) -> Program:
     """The program of `maml_jax`; the runner has chosen the device through `JAX_PLATFORMS`."""
     del device
     learner, mesh = learner_of(workload), mj.task_mesh(workload.tasks)
-    return meta_gradient_program(learner, inputs, mesh, chunk=None)
+    chunk = plans.rule(learner.init(inputs.weights), episodes_of(inputs), mesh.size)
+    return meta_gradient_program(learner, inputs, mesh, chunk)
 
 
 def prepare_training(workload: Workload, inputs: Inputs, device: str) -> Program:
@@ -67,9 +69,7 @@ def episodes_of(inputs: Inputs) -> mj.Episode:
     return mj.Episode(mj.Batch(support_x, support_y), mj.Batch(query_x, query_y))
 
 
-def meta_gradient_program(
-    learner: MetaLearner, inputs: Inputs, mesh: Mesh, chunk: int | None
-) -> Program:
+def meta_gradient_program(learner: MetaLearner, inputs: Inputs, mesh: Mesh, chunk: int) -> Program:
     """One meta-gradient, `chunk` tasks of each device together."""
     update = mj.over_tasks(learner, chunk, mesh)
 

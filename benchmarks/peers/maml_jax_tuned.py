@@ -15,7 +15,8 @@ def prepare(workload: Workload, inputs: Inputs, device: str) -> Program:
     """The program of `maml_jax` with the tuned number of tasks together."""
     del device
     learner, mesh = learner_of(workload), mj.task_mesh(workload.tasks)
-    plan = mj.tune(learner, learner.init(inputs.weights), episodes_of(inputs), mesh)
+    meta, episodes = learner.init(inputs.weights), episodes_of(inputs)
+    plan = mj.tune(learner, meta, episodes, mesh, again=True)
     print(f"{workload.name}: {plan}", file=sys.stderr)
     program = meta_gradient_program(learner, inputs, mesh, plan.chunk)
     return program._replace(note=str(plan))

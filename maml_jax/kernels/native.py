@@ -4,6 +4,7 @@ As with `torch.compile`, that needs a C++ compiler; without one JAX computes the
 The library is kept in the cache folder, by a digest of everything that it depends on.
 """
 
+import atexit
 import contextlib
 import ctypes
 import functools
@@ -53,7 +54,10 @@ def library() -> ctypes.CDLL | None:
     if command is None:
         _log.info("no C++ compiler was found; convolutions on the CPU take XLA's products")
         return None
-    folder = cache_folder() or Path(tempfile.mkdtemp(prefix="maml-jax-"))
+    folder = cache_folder()
+    if folder is None or not _writable(folder):
+        folder = Path(tempfile.mkdtemp(prefix="maml-jax-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = folder / f"convolution-{_digest(command)}.so"
     with contextlib.suppress(OSError):  # not there, or damaged: made anew
         return ctypes.CDLL(str(path))
@@ -66,6 +70,15 @@ def library() -> ctypes.CDLL | None:
         reason = words.strip().splitlines()[0] if words.strip() else type(error).__name__
         _log.warning("convolutions on the CPU take XLA's products, which is slower: %s", reason)
         return None
+
+
+def _writable(folder: Path) -> bool:
+    """Whether the folder is there, or can be made, and written in."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
 
 
 def compiler() -> str | None:
@@ -83,7 +96,6 @@ def _digest(compiler: str) -> str:
 
 def _compile(compiler: str, path: Path) -> None:
     """Compile for this very processor where the compiler can; whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder, path.name)
         common = (*FLAGS, f"-I{jax.ffi.include_dir()}", str(SOURCE), "-o", str(made))
