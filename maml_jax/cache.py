@@ -1,5 +1,6 @@
 """Where things are kept that can be made again: pictures read, plans measured, code compiled."""
 
+import hashlib
 import os
 import platform
 import sys
@@ -30,9 +31,13 @@ def processor() -> str:
     return _cpuinfo("model name") or platform.processor() or platform.machine()
 
 
-def processor_features() -> list[str]:
-    """Its architecture, its name, and its instructions, which processors of one name may lack."""
-    return [platform.machine(), processor(), _cpuinfo("flags") or _cpuinfo("Features")]
+def code_key(*parts: str) -> str:
+    """A digest of `parts` and of the processor: code for one may be unknown to another.
+
+    Of one name there are several, so the list of its instructions is part of it.
+    """
+    features = platform.machine(), processor(), _cpuinfo("flags") or _cpuinfo("Features")
+    return hashlib.sha256("\n".join((*features, *parts)).encode()).hexdigest()[:16]
 
 
 def _cpuinfo(field: str) -> str:

@@ -71,18 +71,30 @@ def _speak() -> None:
         log.addHandler(_Speaker())
 
 
+COMPILED_BYTES = 2**29
+"""How much of compiled programs is kept; the longest unused go first."""
+
+
 def _as_options(error: Exception) -> str:
     """The library names its arguments in backticks; here they are options."""
     return re.sub(r"`([a-z]\w*)`", lambda name: "--" + name[1].replace("_", "-"), str(error))
 
 
 def program() -> None:
-    """The entry point: `main`, with a device for each core of a CPU.
+    """The entry point: `main`, with a device for each core of a CPU, and compiled programs kept.
 
     XLA leaves cores idle on networks as small as these; training gives every device its own tasks.
     It must be said before JAX looks for devices.
     """
     import jax
+
+    from maml_jax.cache import cache_folder, code_key
+
+    folder = cache_folder()
+    if folder is not None and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        compiled = folder / f"compiled-{code_key()}"
+        jax.config.update("jax_compilation_cache_dir", str(compiled))
+        jax.config.update("jax_compilation_cache_max_size", COMPILED_BYTES)
 
     affinity = getattr(os, "sched_getaffinity", None)  # the cores that this process may use
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1

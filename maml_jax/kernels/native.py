@@ -8,7 +8,6 @@ import atexit
 import contextlib
 import ctypes
 import functools
-import hashlib
 import logging
 import os
 import shutil
@@ -20,7 +19,7 @@ import jax
 import jaxlib
 import numpy as np
 
-from maml_jax.cache import cache_folder, processor_features
+from maml_jax.cache import cache_folder, code_key
 
 SOURCE = Path(__file__).with_name("convolution.cc")
 TYPES = (np.dtype("float32"), np.dtype("float64"))
@@ -58,7 +57,8 @@ def library() -> ctypes.CDLL | None:
     if folder is None or not _writable(folder):
         folder = Path(tempfile.mkdtemp(prefix="maml-jax-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    path = folder / f"convolution-{_digest(command)}.so"
+    key = code_key(SOURCE.read_text(), command, jaxlib.__version__, *FLAGS)
+    path = folder / f"convolution-{key}.so"
     with contextlib.suppress(OSError):  # not there, or damaged: made anew
         return ctypes.CDLL(str(path))
     try:
@@ -86,12 +86,6 @@ def compiler() -> str | None:
     named = os.environ.get("MAML_JAX_CXX")
     candidates = COMPILERS if named is None else (named,)
     return next((path for name in candidates if (path := name and shutil.which(name))), None)
-
-
-def _digest(compiler: str) -> str:
-    """A key of the source, the compiler, the headers, and the processor with all that it can do."""
-    parts = (SOURCE.read_text(), compiler, jaxlib.__version__, *processor_features(), *FLAGS)
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def _compile(compiler: str, path: Path) -> None:
