@@ -99,24 +99,25 @@ def scores(config: Config, run: Path, tasks: int) -> dict[str, Any]:
 def known(files: list[Path], configs: dict[str, Config]) -> tuple[dict[str, Any], list[Any]]:
     """The rows of results files, merged by algorithm, and what the files say of themselves.
 
-    Raises:
-      SystemExit: a row is of another setting than today's.
+    A row of other settings than today's is not taken, and standard error says so.
     """
     rows: dict[str, Any] = {}
     origins = []
     for file in files:
         record = json.loads(file.read_text())
+        taken = []
         for row in record.pop("rows"):
-            config = configs.get(row["algorithm"])
-            if config is None:
+            name = row["algorithm"]
+            if name not in configs:
                 continue
-            now = json.loads(json.dumps(described(config)))
-            for field, value in row["config"].items():
-                if now.get(field) != value:
-                    name = row["algorithm"]
-                    raise SystemExit(f"{file}: {name} has {field} {value}, now {now.get(field)}")
-            rows.setdefault(row["algorithm"], {}).update(row)
-        origins.append({"file": file.name, **record})
+            now = json.loads(json.dumps(described(configs[name])))
+            changed = [field for field, value in row["config"].items() if now.get(field) != value]
+            if changed:
+                print(f"{file}: {name} had another {', '.join(changed)}", file=sys.stderr)
+                continue
+            rows.setdefault(name, {}).update(row)
+            taken.append(name)
+        origins.append({"file": file.name, "rows": taken, **record})
     return rows, origins
 
 

@@ -42,11 +42,14 @@ def test_known_rows_are_taken_and_missing_ones_done(table, tmp_path, monkeypatch
     assert [origin["file"] for origin in record["known"]] == ["scores.json", "costs.json"]
 
 
-def test_rows_of_other_settings_are_refused(table, tmp_path):
-    table("--only", "maml", "--repeats", "0")
-    (tmp_path / "out.json").rename("scores.json")
-    with pytest.raises(SystemExit, match=r"scores\.json: maml has seed 0, now 1"):
-        table("--only", "maml", "--seed", "1", "--known", "scores.json")
+def test_rows_of_other_settings_are_not_taken(table, tmp_path):
+    table("--only", "maml", "--no-training")
+    (tmp_path / "out.json").rename("costs.json")
+    common = ["--only", "maml", "--no-training", "--repeats", "0", "--known", "costs.json"]
+    assert "milliseconds" in table(*common)[1]["rows"][0]
+    _, record = table(*common, "--seed", "1")
+    assert "milliseconds" not in record["rows"][0]
+    assert record["known"][0]["rows"] == []
 
 
 def test_what_cannot_do_regression_is_left_out(monkeypatch):
