@@ -1,15 +1,19 @@
 """Every algorithm on one problem: accuracy with its interval, time per update, peak memory.
 
 Claim: all see the same number of updates and of tasks, from the same seed, and are tested on the
-same tasks of held-out classes, with transductive batch norm and without. Times and memory are taken
-apart from training, in turns, of one meta-gradient over the update's tasks on one device; memory is
-XLA's own account of what the program holds besides its arguments and results.
+same tasks of held-out classes, with transductive batch norm and without; on sinusoids, by the mean
+squared error. Times and memory are taken apart from training, in turns, of one meta-gradient over
+the update's tasks on one device; memory is XLA's own account of what the program holds besides its
+arguments and results.
 Repeat: `python -m benchmarks.algorithms --data-dir FOLDER`. What is done is not done again: stop it
-and start it as you like. On two cores it takes hours; `--only` does some of them.
+and start it as you like. On two cores it takes hours; `--only` does some of them, `--repeats 0`
+leaves the times out and `--no-training` the rest, and `--known FILES` takes what such runs wrote
+and does what is missing.
 """
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import time
@@ -28,6 +32,11 @@ from maml_jax.recipes import recipe
 from maml_jax.train import train, training_tasks
 
 KINDS = {"transductive": True, "each query alone": False}
+"""What is judged, and whether queries are predicted together there: by accuracy on images."""
+REGRESSION = {"mean squared error": True}
+QUERIES = {"transductive": 15, "each query alone": 15, "mean squared error": 100}
+CLASSIFIERS = ("proto-maml", "protonet")
+"""They refuse regression."""
 
 
 def settings(name: str, options: argparse.Namespace) -> Config:
@@ -43,6 +52,11 @@ def settings(name: str, options: argparse.Namespace) -> Config:
     ).check()
 
 
+def described(config: Config) -> dict[str, Any]:
+    """The config as JSON, without where the data is."""
+    return {name: value for name, value in config.to_json().items() if name != "data_dir"}
+
+
 def trained(config: Config, run: Path) -> None:
     """Train, or go on with training, until it is done."""
     if not run.exists():
@@ -55,13 +69,56 @@ def trained(config: Config, run: Path) -> None:
         raise SystemExit(f"stopped; the same command goes on with {run}")
 
 
-def evaluated(run: Path, kind: str, tasks: int) -> dict[str, Any]:
-    """Accuracy after the evaluation's last step, from the run's folder where it is there."""
-    path = run / f"{kind.replace(' ', '-')}-{tasks}.json"
+def evaluated(run: Path, kind: str, tasks: int, steps: int) -> dict[str, Any]:
+    """The score after so many steps, from the run's folder where it is there."""
+    path = run / f"{kind.replace(' ', '-')}-{tasks}-{steps}.json"
     if not path.exists():
-        result = runs.evaluate(run, tasks=tasks, transductive=KINDS[kind], per_step=False)
+        result = runs.evaluate(
+            run,
+            tasks=tasks,
+            steps=steps,
+            queries=QUERIES[kind],
+            transductive=(KINDS | REGRESSION)[kind],
+            per_step=False,
+        )
         path.write_text(json.dumps(result, indent=1) + "\n")
     return json.loads(path.read_text())
+
+
+def scores(config: Config, run: Path, tasks: int) -> dict[str, Any]:
+    """Train and evaluate: the accuracy of each kind, or the loss of regression."""
+    trained(config, run)
+    kinds, name = (REGRESSION, "loss") if config.data == "sinusoid" else (KINDS, "accuracy")
+    found = {}
+    for kind in kinds:
+        result = evaluated(run, kind, tasks, config.evaluation_steps)
+        found[kind] = {key: result[key] for key in (name, f"{name}_ci95")}
+    return found
+
+
+def known(files: list[Path], configs: dict[str, Config]) -> tuple[dict[str, Any], list[Any]]:
+    """The rows of results files, merged by algorithm, and what the files say of themselves.
+
+    A row of other settings than today's is not taken, and standard error says so.
+    """
+    rows: dict[str, Any] = {}
+    origins = []
+    for file in files:
+        record = json.loads(file.read_text())
+        taken = []
+        for row in record.pop("rows"):
+            name = row["algorithm"]
+            if name not in configs:
+                continue
+            now = json.loads(json.dumps(described(configs[name])))
+            changed = [field for field, value in row["config"].items() if now.get(field) != value]
+            if changed:
+                print(f"{file}: {name} had another {', '.join(changed)}", file=sys.stderr)
+                continue
+            rows.setdefault(name, {}).update(row)
+            taken.append(name)
+        origins.append({"file": file.name, "rows": taken, **record})
+    return rows, origins
 
 
 def cost(configs: dict[str, Config], repeats: int) -> dict[str, dict[str, Any]]:
@@ -96,17 +153,15 @@ def cost(configs: dict[str, Config], repeats: int) -> dict[str, dict[str, Any]]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows in Markdown, best first."""
-    titles = ["algorithm", "steps", "transductive, %", "each query alone, %"]
+    kinds = {kind: None for row in rows for kind in (*KINDS, *REGRESSION) if kind in row}
+    titles = ["algorithm", "steps, training / test"]
+    titles += [f"{kind}, %" if kind in KINDS else kind for kind in kinds]
     if any("milliseconds" in row for row in rows):
         titles += ["ms", "MB", "meta-parameters"]
     lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
-    for row in sorted(rows, key=lambda row: -row["transductive"]["accuracy"]):
-        accuracies = [
-            f"{100 * row[kind]['accuracy']:.2f} ± {100 * row[kind]['accuracy_ci95']:.2f}"
-            for kind in KINDS
-        ]
+    for row in sorted(rows, key=_rank):
         steps = f"{row['inner_steps']} / {row['evaluation_steps']}"
-        cells = [row["algorithm"], steps, *accuracies]
+        cells = [row["algorithm"], steps, *(_score(row.get(kind)) for kind in kinds)]
         if "milliseconds" in row:
             held = row["temporary_bytes"]  # None where a backend's compiler does not say
             cells += [
@@ -116,6 +171,21 @@ def table(rows: list[dict[str, Any]]) -> str:
             ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _rank(row: dict[str, Any]) -> float:
+    """Less is better; last is what has no score."""
+    if "transductive" in row:
+        return -row["transductive"]["accuracy"]
+    return row.get("mean squared error", {"loss": math.inf})["loss"]
+
+
+def _score(of: dict[str, float] | None) -> str:
+    if of is None:
+        return ""
+    if "accuracy" in of:
+        return f"{100 * of['accuracy']:.2f} ± {100 * of['accuracy_ci95']:.2f}"
+    return f"{of['loss']:.3f} ± {of['loss_ci95']:.3f}"
 
 
 def main() -> int:
@@ -131,36 +201,37 @@ def main() -> int:
     parser.add_argument("--tasks-per-update", type=int, default=16, help="tasks of an update")
     parser.add_argument("--tasks", type=int, default=1000, help="tasks of an evaluation")
     parser.add_argument("--seed", type=int, default=0, help="of weights and training tasks")
-    parser.add_argument("--only", default=",".join(ALGORITHMS), help="names, with commas between")
+    parser.add_argument("--only", help="names, with commas between (default: all that apply)")
     parser.add_argument("--repeats", type=int, default=7, help="timed repeats; 0: no timing")
+    parser.add_argument("--no-training", action="store_true", help="times and memory alone")
+    parser.add_argument("--known", type=Path, nargs="*", default=[], help="files of results")
     parser.add_argument("--runs", type=Path, help="where the runs go (default: runs/RECIPE-all)")
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     options = parser.parse_args()
     jax.config.update("jax_num_cpu_devices", machine.cores())
-    names = options.only.split(",")
+    regression = recipe(options.recipe).data == "sinusoid"
+    apply = [name for name in ALGORITHMS if not (regression and name in CLASSIFIERS)]
+    names = options.only.split(",") if options.only else apply
     configs = {name: settings(name, options) for name in names}
-    folder = options.runs or Path("runs", f"{options.recipe}-all")
-    costs = cost(configs, options.repeats) if options.repeats else {}
-    rows = []
+    rows, origins = known(options.known, configs)
     for name, config in configs.items():
-        run = folder / name
-        trained(config, run)
-        row = {
-            "algorithm": name,
-            "inner_steps": config.inner_steps,
-            "evaluation_steps": config.evaluation_steps,
-            **costs.get(name, {}),
-        }
-        for kind in KINDS:
-            result = evaluated(run, kind, options.tasks)
-            row[kind] = {key: result[key] for key in ("accuracy", "accuracy_ci95")}
-        row["config"] = result["config"]
-        rows.append(row)
-        print(table(rows[-1:]).splitlines()[-1], file=sys.stderr)
-    print(table(rows))
+        steps = {key: getattr(config, key) for key in ("inner_steps", "evaluation_steps")}
+        rows[name] = {"algorithm": name, **steps, **rows.get(name, {}), "config": described(config)}
+    if options.repeats:
+        untimed = {name: configs[name] for name in names if "milliseconds" not in rows[name]}
+        for name, figures in cost(untimed, options.repeats).items():
+            rows[name] |= figures
+    folder = options.runs or Path("runs", f"{options.recipe}-all")
+    for name, config in configs.items():
+        if not options.no_training and not rows[name].keys() & (KINDS | REGRESSION):
+            rows[name] |= scores(config, folder / name, options.tasks)
+            print(table([rows[name]]).splitlines()[-1], file=sys.stderr)
+    print(table(list(rows.values())))
     if options.out is not None:
-        counts = {"test_tasks": options.tasks, "queries_per_class": 15}
-        machine.write_record(options.out, "benchmarks.algorithms", **counts, rows=rows)
+        queries = QUERIES["mean squared error"] if regression else 15
+        counts = {"test_tasks": options.tasks, "queries": queries, "known": origins}
+        rows_written = list(rows.values())
+        machine.write_record(options.out, "benchmarks.algorithms", **counts, rows=rows_written)
     return 0
 
 

@@ -513,7 +513,10 @@ def test_prototypes_refuse_regression():
 
 @pytest.mark.parametrize(
     "algorithm",
-    [mj.maml, mj.reptile, mj.imaml, mj.meta_sgd, mj.anil, mj.boil, mj.cavia, mj.meta_curvature],
+    [
+        *(mj.maml, mj.fomaml, mj.reptile, mj.imaml, mj.meta_sgd, mj.anil, mj.boil, mj.proto_maml),
+        *(mj.maml_plus_plus, mj.cavia, mj.meta_curvature, mj.pretrained, mj.scratch),
+    ],
 )
 def test_a_predicate_that_matches_nothing_is_refused_by_each(algorithm):
     params, apply = perceptron()

@@ -40,6 +40,21 @@ def bad_options():
         yield ["train", f"--{name}={value}"]
     for name, value in itertools.product(CHOICES, ("x", "", "mamll", "cg", "MAML", "../x")):
         yield ["train", f"--{name}={value}"]
+    for algorithm, *options in (
+        ("maml", "--recipe", "sinusoid", "--adapts", "hed"),
+        ("anil", "--recipe", "sinusoid", "--adapts", "hed"),
+        ("maml-plus-plus", "--inner-steps", "0"),
+        ("imaml", "--solver-steps", "0"),
+        ("imaml", "--solver", "ccg"),
+        ("imaml", "--regularization", "0"),
+        ("imaml", "--damping", "-1"),
+        ("imaml", "--neumann-rate", "0"),
+        ("maml", "--solver-steps", "3"),
+        ("cavia", "--context-size", "0"),
+        ("proto-maml", "--recipe", "sinusoid"),
+        ("protonet", "--recipe", "sinusoid"),
+    ):
+        yield ["train", "--algorithm", algorithm, *options]
     for name in ("updats", "lr", "Tasks", "no-such"):
         yield ["train", f"--{name}", "3"]
     for name in [*COUNTS, *RATES, *CHOICES, "out", "resume", "data-dir"]:

@@ -69,7 +69,10 @@ def check_head(params: Params, head: str) -> tuple[int, int]:
             f"and the weights are {', '.join(leaves)}."
         )
     if kernel.shape[1] < 2:
-        raise InputError(f"`head` was {head!r} with one output; a class needs one each.")
+        raise InputError(
+            f"`head` was {head!r} with one output; it must have one for each class, "
+            "and regression has none."
+        )
     return kernel.shape
 
 
