@@ -1,10 +1,12 @@
 """`python -m parity`: the table of errors."""
 
 import argparse
+import json
 import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maml_jax.errors import InputError
@@ -23,19 +25,19 @@ Compare the learners of maml_jax with plain PyTorch, in float64, from the same w
 episodes: the query loss, the weights after every inner step, and the meta-gradient.
 
 A cell is named algorithm/model/inner steps and, where they say something, the way that the inner
-gradient is differentiated, the inner optimiser, and a number of outer updates by Adam after which
-the meta-parameters are compared once more: maml/mlp/5/mixed/adam, reptile/mlp/1/100-updates. Its
+gradient is differentiated, the inner optimiser, and a number of outer updates by Adam, after each
+of which the meta-parameters are compared: maml/mlp/5/mixed/adam, reptile/mlp/1/100-updates. Its
 figures are relative errors; parity/errors.py defines them, and parity/rounding.py those of float32.
 """
 _EXIT_STATUS = """\
 exit status: 0 if every error is within the bound, 1 if one is not, 2 if the arguments are wrong
 
 examples:
-  python -m parity --quick               the default cells, minutes on two cores
-  python -m parity --quick --all         every cell, about twelve minutes
-  python -m parity                       compiled exactly as for training: longer
-  python -m parity --quick --float32     and what float32 costs on each side
-  python -m parity --quick --against higher      held to a library that nobody here wrote
+  python -m parity                       the default cells, minutes on two cores
+  python -m parity --all                 every cell, several times as long
+  python -m parity --as-trained          compiled exactly as for training: longer too
+  python -m parity --float32             and what float32 costs on each side
+  python -m parity --against higher      held to a library that nobody here wrote
   python -m parity --only mlp            the cells whose names contain mlp
   python -m parity --only /5/ --json     those of five inner steps, for a program to read
 """
@@ -49,19 +51,23 @@ def main(arguments: list[str] | None = None) -> int:
         require("torch", "parity").set_num_threads(1)
         against = _against(options)
         cells = _cells(options)
+        if options.out is not None and not options.out.parent.is_dir():
+            raise InputError(f"--out was {options.out}; its folder must exist.")
     except InputError as error:
         print(f"parity: {error}", file=sys.stderr)
         return 2
     from parity import report
+    from parity.circumstances import circumstances
 
+    facts = circumstances(" ".join(["python -m parity", *_spelled(options)]))
     started = time.monotonic()
     results = _run(cells, options)
     seconds = time.monotonic() - started
-    print(
-        report.as_json(results, against)
-        if options.json
-        else report.as_table(results, against, seconds)
-    )
+    found = facts | report.record(results, against) | {"seconds": round(seconds, 1)}
+    text = json.dumps(found, indent=1, allow_nan=False)
+    if options.out is not None:
+        options.out.write_text(text + "\n")
+    print(text if options.json else report.as_table(results, against, seconds))
     return 0 if all(result.passed for result in results) else 1
 
 
@@ -93,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="print one JSON object: versions, bound, cells; an error that is no number is null",
     )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write that object to FILE")
     parser.add_argument(
         "--seed",
         type=_seed,
@@ -100,12 +107,21 @@ def _parser() -> argparse.ArgumentParser:
         help="of the weights and the episodes, an integer of at least 0 (default: 0)",
     )
     parser.add_argument(
-        "--quick",
+        "--as-trained",
         action="store_true",
-        help="compile the JAX side without optimisations, several times faster on a CPU; else it "
-        "is compiled exactly as for training",
+        help="compile the JAX side exactly as training does; else, on a CPU, without XLA's "
+        "optimisations, which take several times as long as all the rest",
     )
     return parser
+
+
+def _spelled(options: argparse.Namespace) -> list[str]:
+    """The options that decide what is found."""
+    words = [f"--{name}" for name in ("all", "float32") if getattr(options, name)]
+    words += ["--as-trained"] * options.as_trained
+    words += ["--only", options.only] if options.only else []
+    words += ["--against", options.against] if options.against else []
+    return words + (["--seed", str(options.seed)] if options.seed else [])
 
 
 def _seed(text: str) -> int:
@@ -162,7 +178,7 @@ def _run(cells: "list[Cell]", options: argparse.Namespace) -> "list[Errors]":
             cell,
             reference=oracle.reference(cell.algorithm) if oracle else None,
             seed=options.seed,
-            quick=options.quick,
+            as_trained=options.as_trained,
             float32=options.float32,
         )
 

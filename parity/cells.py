@@ -92,6 +92,8 @@ class Cell:
     @property
     def by_default(self) -> bool:
         """Whether it is compared without being asked for; the rest take long to compile."""
+        if self.model not in SMALL and (self.optimizer != "sgd" or self.updates):
+            return False
         plain = self.algorithm in ("maml", "fomaml") and self.model != "resnet12"
         return plain or self.model not in LONG
 
@@ -357,7 +359,10 @@ MODELS = {
 
 
 def _cells() -> Iterator[Cell]:
-    """MAML and FOMAML everywhere; the others with the operators and steps that may differ."""
+    """MAML and FOMAML everywhere; the others with the operators and steps that may differ.
+
+    MAML is also compared on every model with every inner optimiser, and after outer updates.
+    """
     for name, algorithm in ALGORITHMS.items():
         plain = name in ("maml", "fomaml")
         for model, facts in MODELS.items():
@@ -369,10 +374,11 @@ def _cells() -> Iterator[Cell]:
                     yield Cell(name, model, steps, operator)
         small = "mlp-sinusoid" if algorithm.regression else "mlp"
         operator = algorithm.differentiate[0]
-        if algorithm.optimizers:
-            for optimizer in ("momentum", "adam"):
-                yield Cell(name, small, 5, operator, optimizer)
-        yield Cell(name, small, 1, operator, updates=UPDATES)
+        for model in MODELS if name == "maml" else (small,):
+            if algorithm.optimizers:
+                for optimizer in ("momentum", "adam"):
+                    yield Cell(name, model, 5, operator, optimizer)
+            yield Cell(name, model, 1, operator, updates=UPDATES)
 
 
 CELLS = tuple(_cells())

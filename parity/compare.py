@@ -30,7 +30,7 @@ class Errors:
     worst: str
     """Where the largest of them is, like `meta-gradient head.weight`."""
     outer: float = 0.0
-    """Of the meta-parameters after the cell's outer updates; 0 where it has none."""
+    """Of the meta-parameters after the cell's outer updates, the largest of all; 0 without any."""
     float32: Rounding | None = None
     """The meta-gradient's in float32, if it was asked for."""
 
@@ -53,7 +53,7 @@ def compare(
     learner: Learner | None = None,
     reference: Reference | None = None,
     seed: int = 0,
-    quick: bool = False,
+    as_trained: bool = False,
     float32: bool = False,
 ) -> Errors:
     """The errors of `cell`, in float64, from weights and episodes that `seed` determines.
@@ -63,21 +63,21 @@ def compare(
       learner: `learner(apply)` makes the learner to test; None: the cell's own.
       reference: what to hold it to; None: the cell's own.
       seed: for weights and episodes.
-      quick: compile the learner without XLA's optimisations, on a CPU several times faster; else
-        exactly as training does.
+      as_trained: compile the learner exactly as training does; else, on a CPU, without XLA's
+        optimisations, which take several times as long as all the rest.
       float32: compute the meta-gradient in float32 as well.
     """
     problem = build(cell, seed)
     tested = (learner or cell.learner)(problem.apply)
     meta = starting_point(tested, problem.params, seed)
-    ours = jax_side(cell, tested, meta, problem.episodes, quick=quick)
+    ours = jax_side(cell, tested, meta, problem.episodes, as_trained=as_trained)
     held_to = reference or ALGORITHMS[cell.algorithm].reference
     theirs = torch_side(cell, held_to, meta, problem.episodes)
     errors = measure(cell, ours, theirs)
     if not float32:
         return errors
     exact = theirs.meta_gradient
-    single = rounding(cell, tested, held_to, meta, problem.episodes, exact, quick=quick)
+    single = rounding(cell, tested, held_to, meta, problem.episodes, exact, as_trained=as_trained)
     return replace(errors, float32=single)
 
 
@@ -96,12 +96,12 @@ def measure(cell: Cell, ours: Side, theirs: Side) -> Errors:
             found[name] = max(found.get(name, error), error, key=nan_is_largest)
     found["meta-gradient"] = relative_error(ours.meta_gradient, theirs.meta_gradient)
     worst, (array, _) = max(found.items(), key=lambda item: nan_is_largest(item[1]))
-    outer = relative_error(ours.outer, theirs.outer)[1] if theirs.outer else 0.0
+    after = [relative_error(a, b)[1] for a, b in zip(ours.outer, theirs.outer, strict=True)]
     return Errors(
         cell,
         found["loss"][1],
         tuple(error for name, (_, error) in found.items() if name.startswith("weights")),
         found["meta-gradient"][1],
         f"{worst} {array}".strip(),
-        outer,
+        float(np.max(after, initial=0.0)),
     )

@@ -22,7 +22,7 @@ Arrays: TypeAlias = dict[str, np.ndarray]
 
 BOUND = 1e-10
 OUTER_BOUND = 1e-8
-"""Of the meta-parameters after all outer updates."""
+"""Of the meta-parameters after every outer update."""
 FLOOR = 1e-2
 
 

@@ -1,7 +1,6 @@
 """The errors of all cells, to read and for programs."""
 
 import importlib.metadata
-import json
 import math
 import sys
 from collections.abc import Sequence
@@ -12,14 +11,14 @@ from parity.errors import BOUND, OUTER_BOUND
 from parity.rounding import FACTOR, Rounding
 
 
-def as_json(results: Sequence[Errors], against: str) -> str:
-    """One object: versions, bounds, cells. An error that is no number is null.
+def record(results: Sequence[Errors], against: str) -> dict[str, Any]:
+    """As JSON has it: versions, bounds, cells. An error that is no number is None.
 
     Args:
       results: of all cells.
       against: what the learners were held to.
     """
-    report = {
+    return {
         "versions": _versions(),
         "against": against,
         "dtype": "float64",
@@ -28,7 +27,6 @@ def as_json(results: Sequence[Errors], against: str) -> str:
         "passed": all(result.passed for result in results),
         "cells": [_cell(result) for result in results],
     }
-    return json.dumps(report, indent=2, allow_nan=False)
 
 
 def as_table(results: Sequence[Errors], against: str, seconds: float) -> str:

@@ -81,7 +81,7 @@ def rounding(
     episodes: mj.Episode,
     exact: Arrays,
     *,
-    quick: bool = False,
+    as_trained: bool = False,
 ) -> Rounding:
     """Run both sides in float32.
 
@@ -92,10 +92,10 @@ def rounding(
       meta: where both start from, float64 arrays of float32 numbers.
       episodes: the tasks, likewise.
       exact: the meta-gradient in float64.
-      quick: as `parity.compare.compare` has it.
+      as_trained: as `parity.compare.compare` has it.
     """
     start, tasks = _single(meta), _single(episodes)
-    ours = jax_gradient(cell, learner, start, tasks, quick=quick)
+    ours = jax_gradient(cell, learner, start, tasks, as_trained=as_trained)
     theirs = torch_side(replace(cell, updates=0), reference, start, tasks).meta_gradient
     found = errors(ours, theirs, exact)
     if found.passed or not np.isfinite(found.apart):

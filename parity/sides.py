@@ -19,10 +19,13 @@ from parity.reference import Groups, Reference, Task
 from parity.weights import to_torch
 
 OUTER_LR = 1e-3
+OUTER_EPS = 1e-4
+"""With Adam's usual 1e-8, a gradient that is zero but for rounding (of a bias ahead of batch norm)
+becomes steps that can be seen, other ones on each side: 1e-7 after 100 updates."""
 
 # Without optimisation XLA may round the same value differently in two places. Derivatives that look
 # a maximum up by equality (those of `jnp.max`) then miss it, and raise a false alarm.
-_QUICK: dict[str, str | bool] = {
+_UNOPTIMIZED: dict[str, str | bool] = {
     "xla_backend_optimization_level": "0",
     "xla_cpu_use_fusion_emitters": False,
 }
@@ -36,8 +39,8 @@ class Side:
     trajectories: list[list[Arrays]]
     """`[task][step]`"""
     meta_gradient: Arrays
-    outer: Arrays
-    """The meta-parameters after the outer updates; none where there are none."""
+    outer: list[Arrays]
+    """The meta-parameters after each of the outer updates."""
 
 
 def starting_point(learner: mj.MetaLearner, params: Any, seed: int) -> Meta:
@@ -63,7 +66,12 @@ def starting_point(learner: mj.MetaLearner, params: Any, seed: int) -> Meta:
 
 
 def jax_side(
-    cell: Cell, learner: mj.MetaLearner, meta: Meta, episodes: mj.Episode, *, quick: bool = False
+    cell: Cell,
+    learner: mj.MetaLearner,
+    meta: Meta,
+    episodes: mj.Episode,
+    *,
+    as_trained: bool = False,
 ) -> Side:
     """The learner's numbers, through `over_tasks` as a training run has them."""
     step = mj.over_tasks(learner)
@@ -77,26 +85,33 @@ def jax_side(
         return loss, trajectories, gradient, outer
 
     with jax.enable_x64(True):
-        compiled = _compile(jax.jit(everything).lower(meta, episodes), quick)
+        compiled = _compile(jax.jit(everything).lower(meta, episodes), as_trained)
         results = compiled(meta, episodes)
         loss, stacked, gradient, outer = jax.tree.map(np.asarray, results)
     tasks, steps = jax.tree.leaves(stacked)[0].shape[:2]
     flattened = MODELS[cell.model].flattened
 
-    def of_torch(task, step):
-        params = jax.tree.map(lambda leaf: leaf[task, step], stacked)
-        return _arrays(to_torch(params, flattened))
+    def weights(task: int, step: int) -> Arrays:
+        return _arrays(to_torch(_at(stacked, task, step), flattened))
+
+    def learned(meta: Meta) -> Arrays:
+        return _arrays(merged(groups_to_torch(meta, flattened)))
 
     return Side(
         loss,
-        [[of_torch(task, step) for step in range(steps)] for task in range(tasks)],
-        _arrays(merged(groups_to_torch(gradient, flattened))),
-        _arrays(merged(groups_to_torch(outer, flattened))) if cell.updates else {},
+        [[weights(task, step) for step in range(steps)] for task in range(tasks)],
+        learned(gradient),
+        [learned(_at(outer, update)) for update in range(cell.updates)],
     )
 
 
 def jax_gradient(
-    cell: Cell, learner: mj.MetaLearner, meta: Meta, episodes: mj.Episode, *, quick: bool = False
+    cell: Cell,
+    learner: mj.MetaLearner,
+    meta: Meta,
+    episodes: mj.Episode,
+    *,
+    as_trained: bool = False,
 ) -> Arrays:
     """The meta-gradient alone, in the precision of `meta` and as training has that precision."""
     step = mj.over_tasks(learner)
@@ -106,29 +121,30 @@ def jax_gradient(
         return step(meta, episodes, progress)[1]
 
     with jax.enable_x64(jax.tree.leaves(meta)[0].dtype == np.float64):
-        compiled = _compile(jax.jit(gradient).lower(meta, episodes), quick)
+        compiled = _compile(jax.jit(gradient).lower(meta, episodes), as_trained)
         found = jax.tree.map(np.asarray, compiled(meta, episodes))
     return _arrays(merged(groups_to_torch(found, MODELS[cell.model].flattened)))
 
 
 def _outer(step: Any, cell: Cell, meta: Meta, episodes: mj.Episode) -> Meta:
-    """The meta-parameters after the cell's updates, all on the same episodes."""
-    adam = optax.adam(OUTER_LR)
+    """The meta-parameters after each of the cell's updates, all on the same episodes."""
+    adam = optax.adam(OUTER_LR, eps=OUTER_EPS)
     progress = ALGORITHMS[cell.algorithm].progress
 
-    def update(_, carry):
+    def update(carry, _):
         meta, state = carry
         moves, state = adam.update(step(meta, episodes, progress)[1], state, meta)
-        return optax.apply_updates(meta, moves), state
+        meta = optax.apply_updates(meta, moves)
+        return (meta, state), meta
 
-    return jax.lax.fori_loop(0, cell.updates, update, (meta, adam.init(meta)))[0]
+    return jax.lax.scan(update, (meta, adam.init(meta)), length=cell.updates)[1]
 
 
-def _compile(lowered: jax.stages.Lowered, quick: bool) -> jax.stages.Compiled:
-    if quick and jax.default_backend() == "cpu":
+def _compile(lowered: jax.stages.Lowered, as_trained: bool) -> jax.stages.Compiled:
+    if not as_trained and jax.default_backend() == "cpu":
         try:
             # A program that runs once: most of its time would go into optimising it.
-            return lowered.compile(_QUICK)
+            return lowered.compile(_UNOPTIMIZED)
         except jax.errors.JaxRuntimeError as error:  # such options come and go with XLA's versions
             if "No such compile option" not in str(error):
                 raise
@@ -155,22 +171,28 @@ def torch_side(cell: Cell, reference: Reference, meta: Meta, episodes: mj.Episod
         torch.stack(result.losses).mean().numpy(),
         [[_arrays(step) for step in trajectory] for trajectory in result.trajectories],
         _arrays(merged(result.meta_gradient)),
-        _torch_outer(run, cell, groups) if cell.updates else {},
+        _torch_outer(run, cell, groups),
     )
 
 
-def _torch_outer(run: Callable[[Groups], Any], cell: Cell, groups: Groups) -> Arrays:
+def _torch_outer(run: Callable[[Groups], Any], cell: Cell, groups: Groups) -> list[Arrays]:
     learned = {
         group: {name: tensor.clone() for name, tensor in tensors.items()}
         for group, tensors in groups.items()
     }
     flat = merged(learned)
-    adam = torch.optim.Adam(list(flat.values()), lr=OUTER_LR)
+    adam = torch.optim.Adam(list(flat.values()), lr=OUTER_LR, eps=OUTER_EPS)
+    after = []
     for _ in range(cell.updates):
         for name, slope in merged(run(learned).meta_gradient).items():
             flat[name].grad = slope
         adam.step()
-    return _arrays(flat)
+        after.append(_arrays({name: tensor.clone() for name, tensor in flat.items()}))
+    return after
+
+
+def _at(tree: Any, *index: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
 def _arrays(weights: Weights) -> Arrays:

@@ -19,6 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
         from parity.article.agreement import compare_sides
         from parity.article.digits import read_mnist
         from parity.article.training import SOFTMAXES, train_all
+        from parity.circumstances import circumstances
 
         check_seed("seed", options.seed)
         seeds = range(options.seed, options.seed + options.seeds)
@@ -29,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.out is not None and not options.out.parent.is_dir():
             raise InputError(f"`out` was {options.out}; its folder must exist.")
         steps = sorted(set(options.steps))
-        facts = report.circumstances(
+        facts = circumstances(
             f"python -m parity.article --data-dir FOLDER --epochs {options.epochs} "
             f"--seed {options.seed} --seeds {options.seeds} --softmax {options.softmax} "
             f"--steps {' '.join(map(str, steps))}"

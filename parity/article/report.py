@@ -1,7 +1,5 @@
 """What the command prints and writes."""
 
-import datetime
-import importlib
 import math
 import statistics
 from collections.abc import Sequence
@@ -12,23 +10,6 @@ from parity.article.agreement import Agreement
 from parity.article.settings import EPOCHS, REPORTED_ACCURACY
 from parity.article.training import SOFTMAXES, Run
 from parity.errors import BOUND
-
-
-def circumstances(command: str) -> dict[str, Any]:
-    """What was run, when, and where; only the date where this is installed without benchmarks/."""
-    facts: dict[str, Any] = {
-        "command": command,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-    try:
-        machine = importlib.import_module("benchmarks.machine")
-    except ModuleNotFoundError:
-        return facts
-    return facts | {
-        "git": machine.git_state(),
-        "versions": machine.versions(),
-        "machine": machine.machine(),
-    }
 
 
 def record(rows: Sequence[Agreement], runs: Sequence[Run], test_images: int) -> dict[str, Any]:

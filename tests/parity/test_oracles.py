@@ -33,7 +33,7 @@ FAST = (
 def test_cell_is_within_the_bound(name, cell):
     pytest.importorskip(name)
     before = torch.get_default_dtype()
-    errors = compare(cell, reference=ORACLES[name].reference(cell.algorithm), quick=True)
+    errors = compare(cell, reference=ORACLES[name].reference(cell.algorithm))
     assert errors.passed, errors
     assert len(errors.weights) == cell.inner_steps + 1
     assert torch.get_default_dtype() == before
@@ -44,7 +44,7 @@ def test_cell_is_within_the_bound(name, cell):
 def test_another_algorithm_is_told(name, tested, held_to):
     pytest.importorskip(name)
     cell = Cell(tested, "mlp-sinusoid", 2, "mixed")
-    errors = compare(cell, reference=ORACLES[name].reference(held_to), quick=True)
+    errors = compare(cell, reference=ORACLES[name].reference(held_to))
     assert not errors.passed
     assert errors.meta_gradient > 1e-4
 
@@ -53,7 +53,7 @@ def test_float32_too():
     pytest.importorskip("torchopt")
     cell = Cell("maml", "mlp-sinusoid", 5, "mixed", "adam")
     adam = ORACLES["torchopt"].reference("maml")
-    assert compare(cell, reference=adam, quick=True, float32=True).float32.passed
+    assert compare(cell, reference=adam, float32=True).float32.passed
 
 
 def test_what_each_can_express():
@@ -73,7 +73,7 @@ def test_what_each_can_express():
 @pytest.mark.parametrize("name", ORACLES)
 def test_command_names_what_it_holds_them_to(name, capsys):
     pytest.importorskip(name)
-    options = ["--only", "fomaml/mlp-sinusoid/1", "--quick", "--against", name, "--json"]
+    options = ["--only", "fomaml/mlp-sinusoid/1", "--against", name, "--json"]
     assert main(options) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["against"] == f"{name} {ORACLES[name].version()}"

@@ -76,6 +76,17 @@ def test_real_cell_end_to_end(capsys):
     assert cell["passed"] is True
 
 
+def test_out_is_a_file_of_the_same(fake, tmp_path, capsys):
+    file = tmp_path / "found.json"
+    options = ["--only", "maml/mlp/1/mixed", "--json", "--as-trained", "--out", str(file)]
+    assert main(options) == 0
+    found = json.loads(file.read_text())
+    assert found == json.loads(capsys.readouterr().out)
+    assert found["command"] == "python -m parity --as-trained --only maml/mlp/1/mixed"
+    assert main(["--out", str(tmp_path / "missing" / "found.json")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_json_has_null_for_what_is_no_number(fake, capsys):
     fake(meta_gradient=float("nan"), weights=(0.0, float("inf")))
     assert main(["--only", "maml/mlp/1/mixed", "--json"]) == 1

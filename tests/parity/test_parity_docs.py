@@ -31,7 +31,7 @@ def test_the_example_is_right_once_it_is_mended(capsys):
 
 
 @pytest.mark.parametrize(
-    "option", ["--quick", "--all", "--only", "--float32", "--against", "--json"]
+    "option", ["--as-trained", "--all", "--only", "--float32", "--against", "--json", "--out"]
 )
 def test_the_options_exist(option, capsys):
     from parity.__main__ import main

@@ -67,7 +67,7 @@ def test_learner_meets_the_numbers_by_hand(algorithm, options):
     )
     episodes = mj.Episode(*(mj.Batch(s[..., :1], s[..., 1:]) for s in (SUPPORT, QUERY)))
     meta = {"o": {"scale": np.zeros(()), "bias": np.zeros(())}}
-    side = jax_side(Cell(algorithm, "mlp-sinusoid", 1), learner, meta, episodes, quick=True)
+    side = jax_side(Cell(algorithm, "mlp-sinusoid", 1), learner, meta, episodes)
     names = ("o.weight", "o.bias")
     assert side.loss == pytest.approx(0.58, rel=1e-14)
     for trajectory, expected in zip(side.trajectories, ADAPTED, strict=True):
@@ -82,7 +82,7 @@ CELL = Cell("maml", "mlp-sinusoid", 3, "mixed")
 
 def of_jax(cell, problem):
     learner = cell.learner(problem.apply)
-    return jax_side(cell, learner, problem.params, problem.episodes, quick=True)
+    return jax_side(cell, learner, problem.params, problem.episodes)
 
 
 def of_torch(cell, problem):

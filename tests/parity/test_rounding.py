@@ -96,7 +96,7 @@ def test_what_is_no_number_fails(bad, place):
     ids=lambda cell: cell.name,
 )
 def test_both_sides_round_alike(cell):
-    found = compare(cell, quick=True, float32=True)
+    found = compare(cell, float32=True)
     assert found.passed, found
     # Above what float64 could have, and a thousandth is no rounding.
     assert 1e-9 < found.float32.jax < 1e-3
@@ -145,7 +145,7 @@ def rough_reference(forward, *problem, **options):
     ids=["jax: 16 bits", "jax: a ten-thousandth", "torch: 16 bits"],
 )
 def test_a_mistake_in_float32_alone_is_caught(side, to_blame):
-    found = compare(CELL, quick=True, float32=True, **side)
+    found = compare(CELL, float32=True, **side)
     assert max(found.loss, *found.weights, found.meta_gradient) <= BOUND
     assert not found.passed
     assert not found.float32.passed
@@ -153,7 +153,7 @@ def test_a_mistake_in_float32_alone_is_caught(side, to_blame):
     own = {"jax": found.float32.jax, "torch": found.float32.torch}
     assert own.pop(to_blame) > 1e-5
     assert max(own.values()) < 1e-5
-    assert compare(CELL, quick=True, **side).passed  # float64 alone does not see it
+    assert compare(CELL, **side).passed  # float64 alone does not see it
 
 
 def test_adam_is_in_the_precision_of_the_weights():
