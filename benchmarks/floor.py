@@ -17,8 +17,8 @@ So $T\,[K S (9F - 5F_1) + Q (3F - F_1)]$ for T tasks, K inner steps, S support a
 
 Not counted: what is computed twice to save memory (`differentiate="mixed"` computes each inner
 gradient twice), batch norm, activations, pooling, losses, updates, and sampling. Algorithms with
-fewer multiplications than the direct one can be faster than this; this project's 3×3 convolutions at
-stride 1 on a CPU are by Winograd's.
+fewer multiplications than the direct one can be faster than this: on a CPU this project's 3×3
+convolutions of stride 1 are by Winograd's.
 
 The bytes are those of the episodes and of the weights, read once, and of the gradient, written
 once; of training per update those of the images, one for each number, and of the weights and Adam's
