@@ -11,6 +11,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -31,9 +32,21 @@ constexpr int kVectorBytes = 16, kWide = 4;
 #endif
 
 template <typename T, int kBytes = kVectorBytes>
-using Vector [[gnu::vector_size(kBytes), gnu::aligned(alignof(T)), gnu::may_alias]] = T;
+using Vector [[gnu::vector_size(kBytes)]] = T;
 template <typename T>
 constexpr int kLanes = kVectorBytes / sizeof(T);
+
+// By copies, which compile to one instruction, for no array need be aligned for vectors.
+template <typename V, typename T>
+V Load(const T* from) {
+  V value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+template <typename V, typename T>
+void Store(T* to, V value) {
+  std::memcpy(to, &value, sizeof value);
+}
 
 // ---------------------------------------------------------------- products of small matrices
 
@@ -45,19 +58,17 @@ void Tile(int depth, const T* a, int64_t a_row, int64_t a_step, const T* b, int6
   V sums[kRows][kVectors];
   for (int i = 0; i < kRows; ++i)
     for (int j = 0; j < kVectors; ++j)
-      sums[i][j] = add ? *reinterpret_cast<const V*>(c + i * c_row + j * kWidth) : V{};
+      sums[i][j] = add ? Load<V>(c + i * c_row + j * kWidth) : V{};
   for (int p = 0; p < depth; ++p) {
     V row[kVectors];
-    for (int j = 0; j < kVectors; ++j)
-      row[j] = *reinterpret_cast<const V*>(b + p * b_row + j * kWidth);
+    for (int j = 0; j < kVectors; ++j) row[j] = Load<V>(b + p * b_row + j * kWidth);
     for (int i = 0; i < kRows; ++i) {
       const T factor = a[i * a_row + p * a_step];
       for (int j = 0; j < kVectors; ++j) sums[i][j] += factor * row[j];
     }
   }
   for (int i = 0; i < kRows; ++i)
-    for (int j = 0; j < kVectors; ++j)
-      *reinterpret_cast<V*>(c + i * c_row + j * kWidth) = sums[i][j];
+    for (int j = 0; j < kVectors; ++j) Store<V>(c + i * c_row + j * kWidth, sums[i][j]);
 }
 
 // c[rows, columns] (+)= a b, with element (i, p) of a at a[i * a_row + p * a_step].
@@ -302,15 +313,6 @@ void Channels(int64_t count, const Op& op) {
   int64_t c = 0;
   for (; c + kLanes<T> <= count; c += kLanes<T>) op(c, Vector<T>{});
   for (; c < count; ++c) op(c, T{});
-}
-
-template <typename V, typename T>
-V Load(const T* from) {
-  return *reinterpret_cast<const V*>(from);
-}
-template <typename V, typename T>
-void Store(T* to, V value) {
-  *reinterpret_cast<V*>(to) = value;
 }
 
 // The kernel's places, 16 times [channels, filters], of w [3, 3, channels, filters]. Turned: of the
