@@ -44,6 +44,9 @@ def config(pictures, **changes):
 
 
 def test_fetching_changes_nothing_but_where_the_data_is(pictures, tmp_path, monkeypatch):
+    # In Winograd's form a gradient that is all but zero follows its neighbours' rounding, which
+    # differs between the programs, and Adam makes steps of it.
+    monkeypatch.setattr("maml_jax.kernels.convolution.register", lambda *_: None)
     states, logs = [], []
     # A block holds one update, three, or more than there are; validation fetches as well.
     one = 4 * 3 * 2 * 12 * 12 * 3

@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 
+import maml_jax as mj
 from benchmarks import memory, runner
 from benchmarks.peers import PEERS
-from benchmarks.workloads import MLP, Workload
+from benchmarks.peers import maml_jax as untuned
+from benchmarks.workloads import MLP, Workload, make_inputs
 from maml_jax import plans
 
 TINY = Workload("tiny", MLP(hidden=(3,)), 3, 2, 2, 1, 0.1)
@@ -190,10 +192,17 @@ def test_environment_of_a_gpu_worker():
     assert runner.environment("cpu", "float64")["JAX_ENABLE_X64"] == "1"
 
 
-def test_no_plan_of_before_reaches_a_worker(monkeypatch, tmp_path):
-    monkeypatch.setenv("MAML_JAX_CACHE", str(tmp_path))
-    monkeypatch.setenv("MAML_JAX_CACHE", runner.environment("cpu", "float32")["MAML_JAX_CACHE"])
-    file = plans.cache_file()
-    assert tmp_path not in file.parents
-    assert not file.exists()
-    assert plans.remember("a key", plans.Plan(2, 1, {2: 1.0})) is None
+def test_the_untuned_peer_takes_the_rule_whatever_is_remembered(monkeypatch):
+    taken = []
+    over_tasks = mj.over_tasks
+
+    def noted(learner, chunk, mesh):
+        taken.append(chunk)
+        return over_tasks(learner, chunk, mesh)
+
+    monkeypatch.setattr(mj, "over_tasks", noted)
+    workload = Workload("three", MLP((4,)), 3, 5, 5, 1, 0.01)
+    untuned.prepare(workload, make_inputs(workload, 0), "cpu")
+    monkeypatch.setattr(plans, "CACHE", 1)
+    untuned.prepare(workload, make_inputs(workload, 0), "cpu")
+    assert taken == [3, 1]  # None would be whatever a plan says
