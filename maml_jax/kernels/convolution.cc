@@ -203,7 +203,7 @@ void PatchRows(const Shape& s, T* x, int64_t position, const Row& row) {
 // patches[count, depth] of the positions from `first` on.
 template <typename T>
 void Gather(const Shape& s, const T* x, int64_t first, int64_t count, T* patches) {
-  const int64_t depth = s.depth(), whole = s.kernel_width * s.channels * s.kernel_height;
+  const int64_t depth = s.depth();
   for (int64_t m = 0; m < count; ++m, patches += depth) {
     int64_t copied = 0;
     auto copy = [&](const T* from, int64_t values, int64_t at) {
@@ -211,7 +211,7 @@ void Gather(const Shape& s, const T* x, int64_t first, int64_t count, T* patches
       copied += values;
     };
     PatchRows(s, x, first + m, copy);
-    if (copied == whole) continue;
+    if (copied == depth) continue;
     std::fill_n(patches, depth, T{});  // at a border
     PatchRows(s, x, first + m, copy);
   }

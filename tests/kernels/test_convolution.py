@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from jax.extend import core
 from problems import distance
 
 from maml_jax.kernels import native
@@ -25,6 +24,8 @@ def form(request, monkeypatch):
     """Both forms, one after the other."""
     if request.param == "compiled" and not compiled:
         pytest.skip("no C++ compiler (c++, g++, clang++)")
+    if request.param == "compiled":
+        assert native.library() is not None  # or the plain form would stand in for it
     if request.param == "plain":
         monkeypatch.setattr("maml_jax.kernels.convolution.register", lambda *_: None)
     jax.clear_caches()
@@ -163,7 +164,6 @@ def test_no_operation_is_left_that_xla_would_group():
     program = jax.make_jaxpr(jax.vmap(jax.grad(lambda w, x: conv(x, w).sum()), (None, 0)))(
         w, x[None]
     )
-    assert isinstance(program, core.ClosedJaxpr)
     assert "conv_general_dilated" not in str(program)
 
 
