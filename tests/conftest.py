@@ -44,3 +44,14 @@ def mnist_dir(data_dir) -> Path:
 def own_cache(tmp_path_factory):
     """What tests read or tune is kept for this process; the user's own is left alone."""
     os.environ["MAML_JAX_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def free_programs():
+    """Programs of a file of tests are freed after it.
+
+    Each takes several memory maps, of which Linux allows a process 65530: a whole suite's are more,
+    and then XLA aborts.
+    """
+    yield
+    jax.clear_caches()
