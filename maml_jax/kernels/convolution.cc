@@ -597,33 +597,22 @@ Shape ShapeOf(const Buffer<kType>& x, const Buffer<kType>& w, const Buffer<kType
   return {xd[1], xd[2], xd[3], xd[4], wd[1], wd[2], wd[4], yd[2], yd[3], stride, padding};
 }
 
-template <ffi::DataType kType>
-ffi::Error ConvOutput(ffi::ThreadPool pool, Buffer<kType> x, Buffer<kType> w,
-                      ffi::ResultBuffer<kType> y, int64_t stride, int64_t padding) {
-  const Shape s = ShapeOf<kType>(x, w, *y, stride, padding);
-  const auto *xs = x.typed_data(), *ws = w.typed_data();
-  auto* ys = y->typed_data();
+// y of x, or x of y: of each part of a group's images, by the group's w.
+template <ffi::DataType kType, bool kInput>
+ffi::Error ConvImages(ffi::ThreadPool pool, Buffer<kType> from, Buffer<kType> w,
+                      ffi::ResultBuffer<kType> to, int64_t stride, int64_t padding) {
+  using T = ffi::NativeType<kType>;
+  const Shape s = kInput ? ShapeOf<kType>(*to, w, from, stride, padding)
+                         : ShapeOf<kType>(from, w, *to, stride, padding);
+  const T *froms = from.typed_data(), *ws = w.typed_data();
+  T* tos = to->typed_data();
   auto work = [&](int64_t group, int64_t, int64_t first, const Shape& part) {
     const int64_t image = group * s.images + first;
-    Output(part, xs + image * s.input() / s.images, ws + group * s.kernel(),
-           ys + image * s.output() / s.images);
+    const int64_t x = image * s.input() / s.images, y = image * s.output() / s.images;
+    const T* kernel = ws + group * s.kernel();
+    kInput ? Input(part, froms + y, kernel, tos + x) : Output(part, froms + x, kernel, tos + y);
   };
-  ShareParts(pool, x.dimensions()[0], s, Parts(s, 64), work);
-  return ffi::Error::Success();
-}
-
-template <ffi::DataType kType>
-ffi::Error ConvInput(ffi::ThreadPool pool, Buffer<kType> y, Buffer<kType> w,
-                     ffi::ResultBuffer<kType> x, int64_t stride, int64_t padding) {
-  const Shape s = ShapeOf<kType>(*x, w, y, stride, padding);
-  const auto *ys = y.typed_data(), *ws = w.typed_data();
-  auto* xs = x->typed_data();
-  auto work = [&](int64_t group, int64_t, int64_t first, const Shape& part) {
-    const int64_t image = group * s.images + first;
-    Input(part, ys + image * s.output() / s.images, ws + group * s.kernel(),
-          xs + image * s.input() / s.images);
-  };
-  ShareParts(pool, y.dimensions()[0], s, Parts(s, 64), work);
+  ShareParts(pool, w.dimensions()[0], s, Parts(s, 64), work);
   return ffi::Error::Success();
 }
 
@@ -660,9 +649,11 @@ constexpr auto Signature() {
 
 }  // namespace
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_output_float32, ConvOutput<ffi::F32>, Signature<ffi::F32>());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_output_float64, ConvOutput<ffi::F64>, Signature<ffi::F64>());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_input_float32, ConvInput<ffi::F32>, Signature<ffi::F32>());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_input_float64, ConvInput<ffi::F64>, Signature<ffi::F64>());
+constexpr auto *kOutput32 = ConvImages<ffi::F32, false>, *kInput32 = ConvImages<ffi::F32, true>;
+constexpr auto *kOutput64 = ConvImages<ffi::F64, false>, *kInput64 = ConvImages<ffi::F64, true>;
+XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_output_float32, kOutput32, Signature<ffi::F32>());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_output_float64, kOutput64, Signature<ffi::F64>());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_input_float32, kInput32, Signature<ffi::F32>());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_input_float64, kInput64, Signature<ffi::F64>());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_kernel_float32, ConvKernel<ffi::F32>, Signature<ffi::F32>());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_kernel_float64, ConvKernel<ffi::F64>, Signature<ffi::F64>());
