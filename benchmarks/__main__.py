@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from benchmarks import chart, floor, machine, peaks, report, runner
-from benchmarks.peers import PEERS, REFERENCE, SLOW
+from benchmarks.peers import FEWER_BITS, PEERS, REFERENCE, SLOW
 from benchmarks.process import ROOT
 from benchmarks.workloads import QUICK, WORKLOADS, Workload, to_json
 
@@ -38,7 +38,8 @@ workloads:
 peers:
   {peers}
   {reference} always runs, for the others are checked and divided by it;
-  --quick leaves out {slow}, unless named.
+  --quick leaves out {slow}, unless named;
+  so do it and a CPU with {fewer_bits}
 
 how it is measured:
   Each peer has a process of its own. They take turns (A B C A B C ...), one step each, so that
@@ -77,11 +78,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     _check_only(parser, options.only)
-    peers = _chosen_peers(parser, options.peers, options.quick)
+    named = _named_peers(parser, options.peers)
     repeats = options.repeats or (QUICK_REPEATS if options.quick else REPEATS)
     minutes = options.minutes or (QUICK_MINUTES if options.quick else None)
     file = _checked_out(parser, options.out)
     device, name = _chosen_device(parser, options.device)
+    peers = named or _usual_peers(options.quick, device)
     workloads = _chosen_workloads(options.only, options.quick, device)
 
     load = machine.load_average()
@@ -168,6 +170,7 @@ def _parser() -> Parser:
         peers=", ".join(PEERS),
         reference=REFERENCE,
         slow=", ".join(SLOW),
+        fewer_bits=", ".join(FEWER_BITS),
         minutes=QUICK_MINUTES,
     )
     parser = Parser(
@@ -233,9 +236,15 @@ def _chosen_workloads(text: str | None, quick: bool, device: str) -> list[Worklo
     return [w for w in chosen if device == "gpu" or not w.gpu_only or w.name == text]
 
 
-def _chosen_peers(parser: Parser, text: str | None, quick: bool) -> dict[str, str]:
+def _usual_peers(quick: bool, device: str) -> dict[str, str]:
+    left_out = (SLOW if quick else ()) + (FEWER_BITS if quick or device == "cpu" else ())
+    return {name: module for name, module in PEERS.items() if name not in left_out}
+
+
+def _named_peers(parser: Parser, text: str | None) -> dict[str, str]:
+    """Those after `--peers`, if any."""
     if text is None:
-        return {name: module for name, module in PEERS.items() if not (quick and name in SLOW)}
+        return {}
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in PEERS:

@@ -21,6 +21,9 @@ COLORS = {
     "torchopt": "#2980b9",
     "obvious_jax": "#7f8c8d",
     "maml_jax_tuned": "#27ae60",
+    "maml_jax_tf32": "#16a085",
+    "maml_jax_bf16": "#1abc9c",
+    "torch_func_tf32": "#d35400",
 }
 """By which a peer is known from chart to chart."""
 

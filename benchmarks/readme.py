@@ -29,6 +29,9 @@ TITLES = {
     "torchopt": "TorchOpt",
     "obvious_jax": "`vmap` of `lax.conv`",
     "maml_jax_tuned": "tuned",
+    "maml_jax_tf32": "maml-jax in TF32",
+    "maml_jax_bf16": "maml-jax in bfloat16",
+    "torch_func_tf32": "`torch.func` in TF32",
 }
 
 _WRAPPING: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}

@@ -23,6 +23,7 @@ from maml_jax.algorithms import (
 )
 from maml_jax.flax_adapter import from_flax
 from maml_jax.plans import Plan
+from maml_jax.precision import in_precision
 from maml_jax.tasks import over_tasks, task_mesh
 from maml_jax.tune import tune
 from maml_jax.types import Batch, Episode, MetaLearner
@@ -40,6 +41,7 @@ __all__ = [
     "fomaml",
     "from_flax",
     "imaml",
+    "in_precision",
     "losses",
     "maml",
     "maml_plus_plus",

@@ -10,6 +10,7 @@ from maml_jax import algorithms, models
 from maml_jax.config import TAKEN_BY, Config
 from maml_jax.data import DataSet, load
 from maml_jax.flax_adapter import from_flax
+from maml_jax.precision import in_precision
 from maml_jax.types import Apply, MetaLearner, Params
 
 
@@ -49,7 +50,7 @@ def load_data(config: Config, name: str | None = None, **fit: Any) -> DataSet:
 
 
 def build_learner(config: Config, apply: Apply, data: DataSet) -> MetaLearner:
-    """The config's algorithm for that model, with the options that it takes."""
+    """The config's algorithm for that model in its precision, with the options that it takes."""
     options: dict[str, Any] = {"loss": data.loss, "inner_steps": config.inner_steps}
     taken = [name for name, takers in TAKEN_BY.items() if config.algorithm in takers]
     options |= {name: getattr(config, name) for name in taken if name not in _OTHERWISE}
@@ -64,7 +65,8 @@ def build_learner(config: Config, apply: Apply, data: DataSet) -> MetaLearner:
         options["inner_lr"] = config.inner_lr
     if config.algorithm == "pretrained":
         options["classes"] = data.labels("train")
-    return getattr(algorithms, config.algorithm.replace("-", "_"))(apply, **options)
+    algorithm = getattr(algorithms, config.algorithm.replace("-", "_"))
+    return algorithm(in_precision(apply, config.precision), **options)
 
 
 # What these say in a config is said otherwise to an algorithm.

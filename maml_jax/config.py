@@ -12,6 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from maml_jax import algorithms
 from maml_jax.errors import InputError, check_choice, check_count, check_number, check_seed
 from maml_jax.metagrad import Differentiate
+from maml_jax.precision import PRECISIONS
 
 ALGORITHMS = tuple(name.replace("_", "-") for name in algorithms.__all__)
 MODELS = ("conv4", "resnet12", "article-cnn", "mlp", "gru", "lstm")
@@ -86,6 +87,9 @@ class Config:
     """Channels of each block of conv4, and of the first of resnet12."""
     hidden: tuple[int, ...] = (40, 40)
     """Widths of the hidden layers of mlp; of gru and lstm, which have one."""
+    precision: str = "default"
+    """Bits of the network's arithmetic: default (JAX's for the device), float32, tensorfloat32 or
+    bfloat16; weights and losses stay float32."""
     inner_lr: float = 0.4
     """Rate of the gradient steps within a task, for a loss that is a mean over examples."""
     inner_steps: int = 1
@@ -186,6 +190,7 @@ class Config:
                 check_count(name, getattr(self, name))
         check_choice("inner_optimizer", self.inner_optimizer, INNER_OPTIMIZERS)
         check_choice("differentiate", self.differentiate, get_args(Differentiate))
+        check_choice("precision", self.precision, PRECISIONS)
         for name, takers in TAKEN_BY.items():
             if self.algorithm not in takers and getattr(self, name) != getattr(Config, name):
                 raise InputError(

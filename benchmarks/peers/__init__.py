@@ -21,9 +21,14 @@ PEERS = {
     "torchopt": "benchmarks.peers.torchopt_loop",
     "obvious_jax": "benchmarks.peers.obvious_jax",
     "maml_jax_tuned": "benchmarks.peers.maml_jax_tuned",
+    "maml_jax_tf32": "benchmarks.peers.maml_jax_tf32",
+    "maml_jax_bf16": "benchmarks.peers.maml_jax_bf16",
+    "torch_func_tf32": "benchmarks.peers.torch_func_tf32",
 }
 SLOW = ("torch_compile", "obvious_jax", "maml_jax_tuned")
 """Peers that `--quick` leaves out: they take minutes to compile, to tune or to run."""
+FEWER_BITS = ("maml_jax_tf32", "maml_jax_bf16", "torch_func_tf32")
+"""Peers that compute less exactly, for which accelerators are made: others leave them out."""
 
 META_LR = 1e-3
 """Adam's rate in the workloads of whole training."""

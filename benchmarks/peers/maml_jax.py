@@ -19,27 +19,30 @@ from maml_jax import plans
 from maml_jax.types import Loss, MetaLearner
 
 
-def prepare(workload: Workload, inputs: Inputs, device: str) -> Program:
+def prepare(workload: Workload, inputs: Inputs, device: str, precision: str = "default") -> Program:
     """The program of `maml_jax`; the runner has chosen the device through `JAX_PLATFORMS`."""
     del device
-    learner, mesh = learner_of(workload), mj.task_mesh(workload.tasks)
+    learner, mesh = learner_of(workload, precision), mj.task_mesh(workload.tasks)
     chunk = plans.rule(learner.init(inputs.weights), episodes_of(inputs), mesh.size)
     return meta_gradient_program(learner, inputs, mesh, chunk)
 
 
-def prepare_training(workload: Workload, inputs: Inputs, device: str) -> Program:
+def prepare_training(
+    workload: Workload, inputs: Inputs, device: str, precision: str = "default"
+) -> Program:
     """Training as the program's own module does it, sampling included."""
     del device
-    learner, mesh = learner_of(workload), mj.task_mesh(workload.tasks)
+    learner, mesh = learner_of(workload, precision), mj.task_mesh(workload.tasks)
     return training_program(workload, learner, inputs, mesh)
 
 
-def learner_of(workload: Workload) -> MetaLearner:
+def learner_of(workload: Workload, precision: str = "default") -> MetaLearner:
     """The learner for the workload's network; its weights come from the inputs."""
     loss: Loss = mj.losses.softmax_cross_entropy
     if isinstance(workload.network, MLP):
         loss = mj.losses.mean_squared_error
     _, apply = mj.from_flax(model_of(workload.network))
+    apply = mj.in_precision(apply, precision)
     return mj.maml(apply, workload.inner_lr, workload.inner_steps, loss=loss)
 
 

@@ -34,6 +34,8 @@ class Geometry(NamedTuple):
     window: tuple[int, int]
     stride: int
     padding: int
+    precision: str | None
+    """That of matrix products, as JAX is set where the convolution is traced."""
 
     @property
     def positions(self) -> tuple[int, int]:
@@ -49,7 +51,8 @@ def convolve(x: jax.Array, w: jax.Array, stride: int, padding: int) -> jax.Array
     """`[images, height, width, channels]` with `[height, width, channels, filters]`."""
     dtype = jnp.result_type(x, w)
     (_, high, wide, _), (height, width, _, _) = x.shape, w.shape
-    geometry = Geometry((high, wide), (height, width), stride, padding)
+    precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    geometry = Geometry((high, wide), (height, width), stride, padding, precision)
     return _output.bind(x.astype(dtype)[None], w.astype(dtype)[None], geometry=geometry)[0]
 
 
@@ -86,9 +89,10 @@ def _plain_output(x: jax.Array, w: jax.Array, geometry: Geometry) -> jax.Array:
     else:
         patches = jnp.concatenate(slices, axis=-1)
     w = w.reshape(groups, height * width * channels, filters)
+    multiply = partial(jnp.matmul, precision=geometry.precision)
     if groups == 1:
-        return (patches @ w[0])[None]
-    y = patches.reshape(groups, images * rows * columns, -1) @ w
+        return multiply(patches, w[0])[None]
+    y = multiply(patches.reshape(groups, images * rows * columns, -1), w)
     return y.reshape(groups, images, rows, columns, filters)
 
 

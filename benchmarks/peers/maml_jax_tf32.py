@@ -1,0 +1,12 @@
+"""This project with the factors of its products in TensorFloat32, where the accelerator has it.
+
+Its gradient's error in float32, in the record, is what that costs.
+Repeat: `python -m benchmarks --device gpu --peers maml_jax_tf32,maml_jax_bf16,torch_func_tf32`.
+"""
+
+from functools import partial
+
+from benchmarks.peers import maml_jax
+
+prepare = partial(maml_jax.prepare, precision="tensorfloat32")
+prepare_training = partial(maml_jax.prepare_training, precision="tensorfloat32")

@@ -1,0 +1,53 @@
+"""In how many bits a network computes."""
+
+import jax
+import jax.numpy as jnp
+
+from maml_jax.errors import check_choice
+from maml_jax.types import Apply
+
+PRECISIONS = ("default", "float32", "tensorfloat32", "bfloat16")
+
+
+def in_precision(apply: Apply, precision: str) -> Apply:
+    r"""The model computed in so many bits, forwards and in all its derivatives.
+
+    Weights, outputs, losses and what is added up over steps and tasks stay as they are; what is
+    in double precision stays altogether.
+
+    - `"default"`: as JAX is set: on NVIDIA GPUs since Ampere as `"tensorfloat32"`, on TPUs products
+      of bfloat16, on a CPU as `"float32"`.
+    - `"float32"`: 24 bits of mantissa.
+    - `"tensorfloat32"`: the factors of matrix products and convolutions are rounded to 11 bits,
+      where an accelerator has these; a TPU takes three products of bfloat16, a CPU all 24 bits.
+    - `"bfloat16"`: weights, inputs and activations are rounded to 8 bits, which halves the memory
+      too. A CPU computes this far more slowly than float32.
+
+    Args:
+      apply: `apply(params, x) -> outputs`.
+      precision: one of these.
+
+    Raises:
+      InputError: an unknown `precision`.
+    """
+    check_choice("precision", precision, PRECISIONS)
+    if precision == "default":
+        return apply
+    if precision == "bfloat16":
+
+        def rounded(params, x):
+            params, x = _replace(jnp.float32, jnp.bfloat16, (params, x))
+            return _replace(jnp.bfloat16, jnp.float32, apply(params, x))
+
+        return rounded
+
+    def multiplied(params, x):
+        with jax.default_matmul_precision(precision):
+            return apply(params, x)
+
+    return multiplied
+
+
+def _replace(old, new, tree):
+    """The tree with its arrays of type `old` in type `new`."""
+    return jax.tree.map(lambda leaf: leaf.astype(new) if leaf.dtype == old else leaf, tree)
