@@ -184,19 +184,32 @@ void Share(ffi::ThreadPool& pool, int64_t count, const Work& work) {
 
 constexpr int64_t kBlock = 96;  // positions whose patches are in memory at once
 
+// Where the window is: positions are in order of images, rows and columns.
+struct Position {
+  int64_t image, row, column;
+
+  Position(const Shape& s, int64_t index)
+      : image(index / (s.rows * s.columns)), row(index / s.columns % s.rows),
+        column(index % s.columns) {}
+  void Advance(const Shape& s) {
+    if (++column < s.columns) return;
+    column = 0;
+    if (++row < s.rows) return;
+    row = 0, ++image;
+  }
+};
+
 // Calls row(values of x, how many, at which value of a patch) for each row of the kernel, as far as
-// it lies within the image, at the position that is `position`-th.
+// it lies within the image.
 template <typename T, typename Row>
-void PatchRows(const Shape& s, T* x, int64_t position, const Row& row) {
-  const int64_t image = position / (s.rows * s.columns);
-  const int64_t top = position / s.columns % s.rows * s.stride - s.padding;
-  const int64_t left = position % s.columns * s.stride - s.padding;
+void PatchRows(const Shape& s, T* x, const Position& at, const Row& row) {
+  const int64_t top = at.row * s.stride - s.padding, left = at.column * s.stride - s.padding;
   const int64_t from = std::max<int64_t>(0, -left);
   const int64_t to = std::min(s.kernel_width, s.width - left);
   const int64_t first = std::max<int64_t>(0, -top);
   const int64_t last = std::min(s.kernel_height, s.height - top);
   for (int64_t i = first; i < last && from < to; ++i)
-    row(x + ((image * s.height + top + i) * s.width + left + from) * s.channels,
+    row(x + ((at.image * s.height + top + i) * s.width + left + from) * s.channels,
         (to - from) * s.channels, (i * s.kernel_width + from) * s.channels);
 }
 
@@ -204,25 +217,27 @@ void PatchRows(const Shape& s, T* x, int64_t position, const Row& row) {
 template <typename T>
 void Gather(const Shape& s, const T* x, int64_t first, int64_t count, T* patches) {
   const int64_t depth = s.depth();
-  for (int64_t m = 0; m < count; ++m, patches += depth) {
+  Position at(s, first);
+  for (int64_t m = 0; m < count; ++m, patches += depth, at.Advance(s)) {
     int64_t copied = 0;
-    auto copy = [&](const T* from, int64_t values, int64_t at) {
-      for (int64_t c = 0; c < values; ++c) patches[at + c] = from[c];
+    auto copy = [&](const T* from, int64_t values, int64_t to) {
+      for (int64_t c = 0; c < values; ++c) patches[to + c] = from[c];
       copied += values;
     };
-    PatchRows(s, x, first + m, copy);
+    PatchRows(s, x, at, copy);
     if (copied == depth) continue;
     std::fill_n(patches, depth, T{});  // at a border
-    PatchRows(s, x, first + m, copy);
+    PatchRows(s, x, at, copy);
   }
 }
 
 // The transpose of Gather: adds the patches to x.
 template <typename T>
 void Scatter(const Shape& s, const T* patches, int64_t first, int64_t count, T* x) {
-  for (int64_t m = 0; m < count; ++m, patches += s.depth())
-    PatchRows(s, x, first + m, [&](T* to, int64_t values, int64_t at) {
-      const T* __restrict from = patches + at;
+  Position at(s, first);
+  for (int64_t m = 0; m < count; ++m, patches += s.depth(), at.Advance(s))
+    PatchRows(s, x, at, [&](T* to, int64_t values, int64_t which) {
+      const T* __restrict from = patches + which;
       for (int64_t c = 0; c < values; ++c) to[c] += from[c];
     });
 }
