@@ -86,9 +86,11 @@ _REGRESSION: dict[str, dict[str, Any]] = {
     # The paper's, but for its outer rule: what mini-batches of a task share shows in many points.
     "reptile": {"training_shots": 50, "inner_batch": 10, "inner_lr": 0.02}
     | {"inner_steps": 32, "evaluation_steps": 32},
-    # Squared errors bend far more than cross-entropies: with less damping the solver left 0.2 to
-    # 6 times the right side, and the network came to predict 0. With this it leaves 0.001.
-    "imaml": {"inner_steps": 16, "evaluation_steps": 16, "damping": 20.0},
+    # Squared errors bend far more than cross-entropies, and not all tasks alike: at 0.01 the inner
+    # descent diverged after 2300 updates. Shorter, clipped steps reach 0.32 in 5000 updates; with a
+    # damping of 20 they reach 0.62.
+    "imaml": {"inner_lr": 0.005, "inner_clip": 10.0, "inner_steps": 16, "evaluation_steps": 16}
+    | {"damping": 5.0},
     # Trained for one step, the head diverges in ten.
     "anil": {"inner_steps": 5, "evaluation_steps": 5},
     "maml-plus-plus": {"inner_steps": 5, "evaluation_steps": 5},
