@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jax.scipy.sparse.linalg import cg
 
 from maml_jax.errors import InputError, check_choice, check_count, check_number
 from maml_jax.inner import InnerLoop, InnerRule, proximal
 from maml_jax.inner.rule import Adapts, Part
 from maml_jax.losses import accuracy, is_classification, softmax_cross_entropy
 from maml_jax.metagrad import Differentiate
+from maml_jax.solvers import conjugate_gradients, neumann
 from maml_jax.types import Apply, Batch, Episode, Loss, MetaLearner, Metrics
 
 Solver: TypeAlias = Literal["cg", "neumann"]
@@ -151,7 +151,8 @@ def implicit(
       apply: the model.
       rule: the steps towards φ*, one whose meta-parameters are the weights; it need not know λ.
       strength: λ, above 0.
-      solver: `"cg"`, conjugate gradients; or `"neumann"`, v ← v + η(b − Av).
+      solver: `"cg"`, conjugate gradients, as far as the matrix is positive along them; or
+        `"neumann"`, v ← v + η(b − Av).
       solver_steps: how many of them, at least 1.
       damping: added to the matrix as a multiple of the identity, for Hessians that are not
         positive.
@@ -173,13 +174,10 @@ def implicit(
     objective = query_loss or loss
 
     def solve(matrix, b):
-        if solver == "cg":
-            return cg(matrix, b, tol=0.0, maxiter=solver_steps)[0]
-
-        def iterate(_, v):
-            return jax.tree.map(lambda v, b, av: v + neumann_rate * (b - av), v, b, matrix(v))
-
-        return lax.fori_loop(0, solver_steps, iterate, _zeros_like(b))
+        if solver == "neumann":
+            return neumann(matrix, b, solver_steps, neumann_rate)
+        flat = jax.tree.map(lambda leaf: leaf / (1 + damping), b)  # the solution without curvature
+        return conjugate_gradients(matrix, b, solver_steps, otherwise=flat)
 
     def value_and_grad(meta, episode, progress=1.0):
         fast, frozen, *_ = loop(meta, episode.support, progress=progress)
