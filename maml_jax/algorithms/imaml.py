@@ -38,7 +38,8 @@ def imaml(
       inner_lr: the rate of gradient descent towards φ*.
       inner_steps: how many steps of it, in training and at test.
       regularization: λ.
-      solver: `"cg"`, conjugate gradients, or `"neumann"`, v ← v + η(b − Av).
+      solver: `"cg"`, conjugate gradients, as far as the matrix is positive along them, or
+        `"neumann"`, v ← v + η(b − Av).
       solver_steps: how many of them.
       damping: added to the matrix as a multiple of the identity, for Hessians with large negative
         eigenvalues.
