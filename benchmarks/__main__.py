@@ -62,7 +62,8 @@ examples:
   python -m benchmarks.chart benchmarks/results/FILE.json OUT.png      the bars
   python -m benchmarks.readme benchmarks/results/FILE.json      the README's table
 
-exit status: 0; 1 if a peer was refused or failed; 2 for bad arguments.
+exit status: 0; 1 if a peer was refused or failed; 2 for bad arguments; 130 after Ctrl-C, which
+  keeps the workloads that are finished.
 """
 
 
@@ -135,9 +136,10 @@ def main(arguments: list[str] | None = None) -> int:
             record["updates_per_s"] = 1 / record["median_s"]
     print(json.dumps(results, indent=1) if options.json else report.screen_table(results))
     ours = [record["status"] for record in records if record["peer"] == REFERENCE]
+    interrupted = any(record.get("reason") == runner.INTERRUPTED for record in records)
     if "measured" not in ours or not set(ours) <= {"measured", "skipped"}:
         print(f"{parser.prog}: {REFERENCE} gave no times; nothing written", file=sys.stderr)
-        return 1
+        return 130 if interrupted else 1
     if file is None:
         partial = options.quick or options.only or options.peers or options.repeats
         partial = partial or any(record["status"] == "skipped" for record in records)
@@ -146,6 +148,8 @@ def main(arguments: list[str] | None = None) -> int:
     _write(file, json.dumps(results, indent=1) + "\n")
     print(f"written to {os.path.relpath(file)}", file=sys.stderr)
     _draw(results, file.with_suffix(".png"))
+    if interrupted:
+        return 130
     return int(any(record["status"] in ("refused", "failed") for record in records))
 
 
@@ -307,10 +311,19 @@ def _write(file: Path, text: str) -> None:
 
 
 def _progress(stream: Any) -> Callable[[str], None]:
-    """Shows one line that the next replaces, where a person is looking."""
-    if not stream.isatty():
-        return lambda _: None
-    return lambda text: print(f"\r\033[K{text}", end="", file=stream, flush=True)
+    """Shows one line that the next replaces, where a person is looking; else a line each minute."""
+    if stream.isatty():
+        return lambda text: print(f"\r\033[K{text}", end="", file=stream, flush=True)
+    start, said = time.monotonic(), -1
+
+    def show(text: str) -> None:
+        nonlocal said
+        minute = int(time.monotonic() - start) // 60
+        if text and minute > said:
+            said = minute
+            print(f"{minute} min: {text}", file=stream, flush=True)
+
+    return show
 
 
 if __name__ == "__main__":

@@ -37,6 +37,9 @@ PAUSE = 0.1
 """Seconds between two turns, in which the last one's thread pool stops spinning."""
 SEED = 0
 
+INTERRUPTED = "it was interrupted"
+"""The reason of what Ctrl-C left undone."""
+
 Record = dict[str, Any]
 
 
@@ -65,7 +68,7 @@ def run(
     Returns:
       A record for each pair, with its `status`: "measured", or without times and with a `reason`
       "refused" (another gradient), "absent" (cannot take part), "failed" (crash or timeout) or
-      "skipped" (the time was up).
+      "skipped" (the time was up, or Ctrl-C stopped it: what is finished by then is kept).
     """
     end = time.monotonic() + seconds
 
@@ -75,11 +78,16 @@ def run(
     reason = f"the time was up, {seconds:.0f} s"
     records: list[Record] = []
     for workload in workloads:
-        if time.monotonic() >= end:
+        found = None
+        if time.monotonic() < end:
+            try:
+                found = _run_one(workload, peers, device, repeats, patient, progress)
+            except KeyboardInterrupt:
+                end, reason = float("-inf"), INTERRUPTED
+        if found is None:
             skipped = {"workload": workload.name, "status": "skipped", "reason": reason}
             records += [{**skipped, "peer": name} for name in peers]
             continue
-        found = _run_one(workload, peers, device, repeats, patient, progress)
         if time.monotonic() >= end:
             for record in found:
                 if record["status"] == "failed":  # it may have been waited for no longer

@@ -1,5 +1,6 @@
 """The command line, the results file and the tables."""
 
+import io
 import json
 
 import pytest
@@ -161,6 +162,31 @@ def test_what_was_skipped_is_not_a_failure(measured, tmp_path, monkeypatch, caps
     assert "skipped: the time was up" in capsys.readouterr().out
     names = sorted(file.name[10:] for file in (tmp_path / "benchmarks" / "results").iterdir())
     assert names == ["-cpu-part.json", "-cpu-part.png"]
+
+
+def test_an_interrupted_run_keeps_what_is_finished(measured, tmp_path, monkeypatch):
+    measured["record"] = {"status": "skipped", "reason": runner.INTERRUPTED}
+    assert cli.main(["--device", "cpu"]) == 130
+    assert not (tmp_path / "benchmarks" / "results").exists()
+    run = runner.run
+
+    def some(workloads, peers, **options):
+        first, *rest = run(workloads, peers, **options)
+        return [first | MEASURED, *rest]
+
+    monkeypatch.setattr(runner, "run", some)
+    assert cli.main(["--device", "cpu"]) == 130
+    names = sorted(file.name[10:] for file in (tmp_path / "benchmarks" / "results").iterdir())
+    assert names == ["-cpu-part.json", "-cpu-part.png"]
+
+
+def test_a_log_gets_a_line_each_minute(monkeypatch):
+    stream, now = io.StringIO(), iter([0, 1, 30, 61, 62, 200])
+    monkeypatch.setattr(cli.time, "monotonic", lambda: next(now))
+    show = cli._progress(stream)
+    for text in ("a", "b", "c", "d", "e"):
+        show(text)
+    assert stream.getvalue().splitlines() == ["0 min: a", "1 min: c", "3 min: e"]
 
 
 def test_no_chart_without_matplotlib(measured, tmp_path, monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """Who is timed, who is refused, and what a worker that goes wrong leaves behind."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -109,6 +110,21 @@ def test_when_the_time_is_up_the_rest_is_skipped(peers):
     found = outcomes(peers("honest", "sleeping"), seconds=3.0)
     assert found["sleeping"]["status"] == "skipped"
     assert found["sleeping"]["reason"].startswith("the time was up, 3 s; no answer in")
+
+
+def test_what_is_finished_outlives_an_interruption(peers):
+    def stop(text):
+        if text.startswith("second: maml_jax 1"):
+            raise KeyboardInterrupt
+
+    three = [dataclasses.replace(TINY, name=name) for name in ("first", "second", "third")]
+    records = runner.run(
+        three, peers("honest"), device="cpu", repeats=2, progress=stop
+    )
+    assert [(r["workload"], r["status"]) for r in records] == [
+        ("first", "measured"), ("second", "skipped"), ("third", "skipped"),
+    ]  # fmt: skip
+    assert {r["reason"] for r in records[1:]} == {runner.INTERRUPTED}
 
 
 def test_a_slow_peer_has_the_first_turns_only(peers, monkeypatch):
