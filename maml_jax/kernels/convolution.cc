@@ -71,10 +71,37 @@ void Tile(int depth, const T* a, int64_t a_row, int64_t a_step, const T* b, int6
     for (int j = 0; j < kVectors; ++j) Store<V>(c + i * c_row + j * kWidth, sums[i][j]);
 }
 
+// Of two rows of so many values, in sums that do not wait for one another.
+template <typename T>
+T Dot(int count, const T* a, const T* b) {
+  using V = Vector<T, 16>;
+  constexpr int kWidth = sizeof(V) / sizeof(T), kSums = 4;
+  V sums[kSums] = {};
+  int p = 0;
+  for (; p + kSums * kWidth <= count; p += kSums * kWidth)
+    for (int i = 0; i < kSums; ++i)
+      sums[i] += Load<V>(a + p + i * kWidth) * Load<V>(b + p + i * kWidth);
+  for (; p + kWidth <= count; p += kWidth) sums[0] += Load<V>(a + p) * Load<V>(b + p);
+  const V all = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  T sum{};
+  for (int i = 0; i < kWidth; ++i) sum += all[i];
+  for (; p < count; ++p) sum += a[p] * b[p];
+  return sum;
+}
+
 // c[rows, columns] (+)= a b, with element (i, p) of a at a[i * a_row + p * a_step].
 template <typename T>
 void Multiply(int rows, int columns, int depth, const T* a, int64_t a_row, int64_t a_step,
               const T* b, int64_t b_row, T* c, int64_t c_row, bool add) {
+  if (columns == 1 && c_row == 1 && a_row == 1)  // aᵀ has its columns side by side
+    return Multiply<T>(1, rows, depth, b, 0, b_row, a, a_step, c, rows, add);
+  if (columns == 1 && b_row == 1 && a_step == 1) {
+    for (int i = 0; i < rows; ++i) {
+      const T before = add ? c[i * c_row] : T{};
+      c[i * c_row] = before + Dot(depth, a + i * a_row, b);
+    }
+    return;
+  }
   constexpr int kDepth = 96;  // so much of b, a panel wide, stays in the first cache
   for (int p = 0; p < depth; p += kDepth) {
     const int deep = std::min(kDepth, depth - p);
@@ -94,12 +121,25 @@ void Multiply(int rows, int columns, int depth, const T* a, int64_t a_row, int64
     using V = Vector<T>;
     panels(kWide * kLanes<T>, 6, Tile<T, V, 6, kWide>, Tile<T, V, 4, kWide>,
            Tile<T, V, 2, kWide>, Tile<T, V, 1, kWide>);
+    using Half = Vector<T, 32>;
+    constexpr int kHalf = 32 / sizeof(T);
+    if (kVectorBytes == 64) {  // an odd number of halves left: together, for one alone is slow
+      const int halves = (columns - j) / kHalf;
+      if (halves == 7)
+        panels(7 * kHalf, 4, Tile<T, Half, 4, 7>, Tile<T, Half, 4, 7>, Tile<T, Half, 2, 7>,
+               Tile<T, Half, 1, 7>);
+      if (halves == 5)
+        panels(5 * kHalf, 5, Tile<T, Half, 5, 5>, Tile<T, Half, 4, 5>, Tile<T, Half, 2, 5>,
+               Tile<T, Half, 1, 5>);
+      if (halves == 3)
+        panels(3 * kHalf, 8, Tile<T, Half, 8, 3>, Tile<T, Half, 4, 3>, Tile<T, Half, 2, 3>,
+               Tile<T, Half, 1, 3>);
+    }
     panels(2 * kLanes<T>, kWide == 4 ? 12 : 6, Tile<T, V, kWide == 4 ? 12 : 6, 2>,
            Tile<T, V, 4, 2>, Tile<T, V, 2, 2>, Tile<T, V, 1, 2>);
     panels(kLanes<T>, 12, Tile<T, V, 12, 1>, Tile<T, V, 4, 1>, Tile<T, V, 2, 1>,
            Tile<T, V, 1, 1>);
-    using Half = Vector<T, 32>;
-    panels(32 / sizeof(T), 12, Tile<T, Half, 12, 1>, Tile<T, Half, 4, 1>, Tile<T, Half, 2, 1>,
+    panels(kHalf, 12, Tile<T, Half, 12, 1>, Tile<T, Half, 4, 1>, Tile<T, Half, 2, 1>,
            Tile<T, Half, 1, 1>);
     using Narrow = Vector<T, 16>;
     panels(16 / sizeof(T), 12, Tile<T, Narrow, 12, 1>, Tile<T, Narrow, 4, 1>,

@@ -87,6 +87,18 @@ class Conv(nnx.Module):
         return outputs + self.bias[...]
 
 
+class Linear(nnx.Linear):
+    """A dense layer on `[examples, in]`: `conv` on images of one pixel.
+
+    For widths of some tens a CPU computes a task's kernel gradient so in half the time that XLA's
+    batched product takes; the rest is even.
+    """
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        pixels = conv(x[:, None, None], self.kernel[...][None, None])
+        return pixels[:, 0, 0] + self.bias[...]
+
+
 class BatchNorm(nnx.Module):
     r"""Batch normalisation by the current batch's own statistics, in training and at test.
 

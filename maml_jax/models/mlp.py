@@ -7,7 +7,7 @@ import jax
 from flax import nnx
 
 from maml_jax.errors import InputError, check_count
-from maml_jax.models.layers import BatchNorm
+from maml_jax.models.layers import BatchNorm, Linear
 
 
 class MLP(nnx.Module):
@@ -43,11 +43,11 @@ class MLP(nnx.Module):
             check_count(f"hidden[{i}]", width)
         init = nnx.initializers.truncated_normal(0.01)
         self.layers = nnx.List(
-            [nnx.Linear(n, m, kernel_init=init, rngs=rngs) for n, m in pairwise(widths)]
+            [Linear(n, m, kernel_init=init, rngs=rngs) for n, m in pairwise(widths)]
         )
         norms = [BatchNorm(width, rngs=rngs) for width in hidden] if batch_norm else []
         self.norms = nnx.List(norms)
-        self.head = nnx.Linear(widths[-1], out_features, kernel_init=init, rngs=rngs)
+        self.head = Linear(widths[-1], out_features, kernel_init=init, rngs=rngs)
         self.in_features = in_features
 
     def features(self, x: jax.Array) -> jax.Array:

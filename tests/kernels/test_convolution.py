@@ -62,7 +62,7 @@ def arrays(images, size, window, channels, filters, seed=0):
     return jnp.asarray(x), jnp.asarray(w)
 
 
-CHANNELS = st.sampled_from([1, 2, 3, 7, 8, 16, 17, 24, 32, 40, 64])
+CHANNELS = st.sampled_from([1, 2, 3, 7, 8, 12, 16, 17, 20, 24, 28, 32, 40, 64])
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)
@@ -81,6 +81,10 @@ CHANNELS = st.sampled_from([1, 2, 3, 7, 8, 16, 17, 24, 32, 40, 64])
 @example(2, (6, 6), (3, 3), 16, 16, 1, 3, 0)  # whose turn would be padded by less than nothing
 @example(2, (14, 14), (3, 3), 64, 32, 2, 1, 0)
 @example(3, (9, 9), (3, 3), 1, 64, 1, 1, 0)
+@example(11, (1, 1), (1, 1), 28, 20, 1, 0, 0)  # dense layers: widths of three, five, seven halves,
+@example(11, (1, 1), (1, 1), 20, 12, 1, 0, 0)  # of a vector, and of one
+@example(11, (1, 1), (1, 1), 1, 28, 1, 0, 0)
+@example(11, (1, 1), (1, 1), 39, 1, 1, 0, 0)
 def test_every_derivative_of_any_shape(
     images, size, window, channels, filters, stride, padding, seed
 ):
