@@ -118,9 +118,7 @@ def test_what_is_finished_outlives_an_interruption(peers):
             raise KeyboardInterrupt
 
     three = [dataclasses.replace(TINY, name=name) for name in ("first", "second", "third")]
-    records = runner.run(
-        three, peers("honest"), device="cpu", repeats=2, progress=stop
-    )
+    records = runner.run(three, peers("honest"), device="cpu", repeats=2, progress=stop)
     assert [(r["workload"], r["status"]) for r in records] == [
         ("first", "measured"), ("second", "skipped"), ("third", "skipped"),
     ]  # fmt: skip
