@@ -1,7 +1,7 @@
 """Writes the README's table of times from a results file.
 
-Claim: nothing in the table is typed by hand; a test makes it again from the file that it names and
-compares. Repeat: `python -m benchmarks.readme benchmarks/results/FILE.json`.
+Claim: nothing in the table is typed by hand; a test makes it again from the files that it names and
+compares. Repeat: `python -m benchmarks.readme benchmarks/results/FILE.json …`.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from benchmarks.process import ROOT
 from benchmarks.report import origin
 from benchmarks.workloads import MLP, ResNet12, Workload, from_json
 
-BEGIN = "<!-- made by `python -m benchmarks.readme {file}` -->"
+BEGIN = "<!-- made by `python -m benchmarks.readme {files}` -->"
 END = "<!-- end of what was made -->"
 TITLES = {
     REFERENCE: "maml-jax",
@@ -37,35 +37,36 @@ TITLES = {
 _WRAPPING: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
 
 
-def block(results: dict[str, Any], name: str) -> str:
+def block(files: dict[str, dict[str, Any]]) -> str:
     """The table, its origin, and the two marks around them.
 
     Args:
-      results: what `python -m benchmarks` wrote.
-      name: the file it is in, from the README.
+      files: what `python -m benchmarks` wrote, by the names of the files, from the README. A
+        workload that several have is the last one's.
     """
-    peers = [p for p in TITLES if any(_time(r) and r["peer"] == p for r in results["results"])]
-    titles = ["milliseconds, median", *(TITLES[peer] for peer in peers)]
-    if "floors" in results:
-        titles.append("floor")
+    rows: dict[str, tuple[Workload, dict[str, dict[str, Any]], dict[str, Any]]] = {}
+    for results in files.values():
+        for fields in results["workloads"]:
+            name = fields["name"]
+            measured = (r for r in results["results"] if r["status"] == "measured")
+            records = {r["peer"]: r for r in measured if r["workload"] == name}
+            if REFERENCE in records:
+                rows[name] = from_json(fields), records, results.get("floors", {}).get(name, {})
+    peers = [peer for peer in TITLES if any(peer in records for _, records, _ in rows.values())]
+    titles = ["milliseconds, median", *(TITLES[peer] for peer in peers), "floor"]
     lines = [
-        BEGIN.format(file=name),
+        BEGIN.format(files=" ".join(files)),
         f"| {' | '.join(titles)} |",
         "|---|" + "---:|" * (len(titles) - 1),
     ]
-    for fields in results["workloads"]:
-        records = {
-            r["peer"]: r for r in results["results"] if r["workload"] == fields["name"] and _time(r)
-        }
-        if REFERENCE in records:
-            workload = from_json(fields)
-            show = _rate if workload.updates else _milliseconds
-            cells = _cells(records, peers, show)
-            if "floors" in results:
-                cells.append(show(results["floors"][workload.name]["floor_s"]))
-            lines.append(f"| {describe(workload)} | {' | '.join(cells)} |")
-    said = textwrap.fill(f"[The file]({name}): {origin(results)}", 100, **_WRAPPING)
-    return "\n".join([*lines, "", said, END])
+    for workload, records, floor in rows.values():
+        show = _rate if workload.updates else _milliseconds
+        cells = [*_cells(records, peers, show), show(floor["floor_s"]) if floor else ""]
+        lines.append(f"| {describe(workload)} | {' | '.join(cells)} |")
+    for name, results in files.items():
+        said = f"[{'The file' if len(files) == 1 else Path(name).stem}]({name}): {origin(results)}"
+        lines += ["", textwrap.fill(said, 100, **_WRAPPING)]
+    return "\n".join([*lines, END])
 
 
 def describe(workload: Workload) -> str:
@@ -99,10 +100,6 @@ def replaced(text: str, made: str) -> str:
     if text.count(begin) != 1 or text.count(END) != 1 or END not in rest:
         raise ValueError(f"there must be one line {begin}…` --> and after it one line {END}")
     return f"{head}{made}{tail}"
-
-
-def _time(record: dict[str, Any]) -> bool:
-    return record["status"] == "measured"
 
 
 def _cells(
@@ -139,17 +136,27 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.readme", description="Write the README's table of times."
     )
-    parser.add_argument("file", help="what `python -m benchmarks` wrote", metavar="FILE")
+    parser.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="what `python -m benchmarks` wrote; a workload that several have is the last one's",
+    )
     parser.add_argument("--readme", default=str(ROOT / "README.md"), metavar="README")
     options = parser.parse_args(arguments)
     readme = Path(options.readme)
     try:
-        results = json.loads(Path(options.file).read_text())
-        name = Path(os.path.relpath(options.file, readme.parent)).as_posix()
-        text = replaced(readme.read_text(), block(results, name))
+        files = {
+            Path(os.path.relpath(file, readme.parent)).as_posix(): json.loads(
+                Path(file).read_text()
+            )
+            for file in options.files
+        }
+        text = replaced(readme.read_text(), block(files))
     except (OSError, ValueError, KeyError, TypeError) as error:
+        named = " ".join(options.files)
         why = f"{type(error).__name__}: {error}"
-        print(f"FILE was {options.file!r}, the README {readme.name!r}: {why}", file=sys.stderr)
+        print(f"FILE was {named!r}, the README {readme.name!r}: {why}", file=sys.stderr)
         return 2
     unfinished = readme.with_name(readme.name + ".part")
     unfinished.write_text(text)

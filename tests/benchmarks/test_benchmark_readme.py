@@ -46,7 +46,7 @@ def places(results, tmp_path):
     (tmp_path / "results").mkdir()
     file, text = tmp_path / "results" / "r.json", tmp_path / "README.md"
     file.write_text(json.dumps(results))
-    text.write_text(f"before\n{readme.BEGIN.format(file='old.json')}\nx\n{readme.END}\nafter\n")
+    text.write_text(f"before\n{readme.BEGIN.format(files='old.json')}\nx\n{readme.END}\nafter\n")
     return file, text
 
 
@@ -112,10 +112,24 @@ def test_a_file_that_holds_no_results(places, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_the_readmes_table_is_what_its_file_makes():
+def test_of_several_files_a_workload_is_the_last_ones(results):
+    later = json.loads(json.dumps(results))
+    second = results["workloads"][1]["name"]
+    later["results"] = [
+        r | {"median_s": 0.001} for r in later["results"] if r["workload"] == second
+    ]
+    made = readme.block({"a.json": results, "b.json": later}).splitlines()
+    alone = readme.block({"a.json": results}).splitlines()
+    assert made[0] == readme.BEGIN.format(files="a.json b.json")
+    assert made[1:4] == alone[1:4]  # the first row as it was
+    assert "| 1 | 1 (0.85×) |" in made[4].replace("*", "")
+    assert [line[:11] for line in made if line.startswith("[")] == ["[a](a.json)", "[b](b.json)"]
+
+
+def test_the_readmes_table_is_what_its_files_make():
     text = (ROOT / "README.md").read_text()
-    (name,) = re.findall(r"<!-- made by `python -m benchmarks.readme (\S+)` -->", text)
-    made = readme.block(json.loads((ROOT / name).read_text()), name)
+    (names,) = re.findall(r"<!-- made by `python -m benchmarks.readme (.+)` -->", text)
+    made = readme.block({name: json.loads((ROOT / name).read_text()) for name in names.split()})
     assert made in text
 
 
