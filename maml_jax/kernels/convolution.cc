@@ -156,8 +156,9 @@ struct Shape {
 
   int64_t positions() const { return images * rows * columns; }
   int64_t depth() const { return kernel_height * kernel_width * channels; }
-  int64_t input() const { return images * height * width * channels; }
-  int64_t output() const { return positions() * filters; }
+  int64_t input_each() const { return height * width * channels; }  // of an image
+  int64_t output_each() const { return rows * columns * filters; }
+  int64_t input() const { return images * input_each(); }
   int64_t kernel() const { return depth() * filters; }
   int64_t tiles_high() const { return (rows + 1) / 2; }
   int64_t tiles_wide() const { return (columns + 1) / 2; }
@@ -339,6 +340,7 @@ void DirectInput(const Shape& s, const T* y, const T* w, T* x) {
 
 template <typename T>
 void DirectKernel(const Shape& s, const T* x, const T* y, T* w) {
+  if (s.positions() == 0) std::fill_n(w, s.kernel(), T{});
   for (int64_t m = 0; m < s.positions(); m += kBlock) {
     const int64_t block = std::min(kBlock, s.positions() - m);
     const T* patches = Patches(s, x, m, block);
@@ -614,20 +616,21 @@ void Input(const Shape& s, const T* y, const T* w, T* x) {
 
 template <typename T>
 void Kernel(const Shape& s, const T* x, const T* y, T* w) {
-  s.winograd() ? WinogradKernel(s, x, y, w) : DirectKernel(s, x, y, w);
+  s.winograd() && s.images > 0 ? WinogradKernel(s, x, y, w) : DirectKernel(s, x, y, w);
 }
 
 // Calls work(group, part) for each group and for the parts of its images, in which images `first`
-// to `first + part.images` are. How many parts depends on the shape alone, and so do the bits.
+// to `first + part.images` are. How many parts depends on the shape alone, and so do the bits; the
+// last ones may have no images, and are left out.
 template <typename Work>
 void ShareParts(ffi::ThreadPool& pool, int64_t groups, const Shape& s, int64_t parts,
                 const Work& work) {
   const int64_t each = (s.images + parts - 1) / parts;
   auto one = [&](int64_t i) {
     Shape part = s;
-    const int64_t first = std::min(s.images, i % parts * each);
+    const int64_t first = i % parts * each;
     part.images = std::min(each, s.images - first);
-    work(i / parts, i % parts, first, part);
+    if (part.images > 0 || first == 0) work(i / parts, i % parts, first, part);
   };
   constexpr int64_t kWorthwhile = 1 << 21;  // multiplications, below which threads only cost
   if (groups * s.positions() * s.depth() * s.filters >= kWorthwhile)
@@ -663,7 +666,7 @@ ffi::Error ConvImages(ffi::ThreadPool pool, Buffer<kType> from, Buffer<kType> w,
   T* tos = to->typed_data();
   auto work = [&](int64_t group, int64_t, int64_t first, const Shape& part) {
     const int64_t image = group * s.images + first;
-    const int64_t x = image * s.input() / s.images, y = image * s.output() / s.images;
+    const int64_t x = image * s.input_each(), y = image * s.output_each();
     const T* kernel = ws + group * s.kernel();
     kInput ? Input(part, froms + y, kernel, tos + x) : Output(part, froms + x, kernel, tos + y);
   };
@@ -683,7 +686,7 @@ ffi::Error ConvKernel(ffi::ThreadPool pool, Buffer<kType> x, Buffer<kType> y,
   auto work = [&](int64_t group, int64_t p, int64_t first, const Shape& part) {
     const int64_t image = group * s.images + first;
     T* to = p == 0 ? ws + group * size : others.data() + ((p - 1) * groups + group) * size;
-    Kernel(part, xs + image * s.input() / s.images, ys + image * s.output() / s.images, to);
+    Kernel(part, xs + image * s.input_each(), ys + image * s.output_each(), to);
   };
   ShareParts(pool, groups, s, parts, work);
   for (int64_t p = 1; p < parts; ++p)
