@@ -1,8 +1,10 @@
 // Convolution and its two derivatives on a CPU, for weights that differ from task to task.
 //
-// All three are products of small matrices that stay in cache: patches are gathered a block at a
-// time, never as a whole. Kernels of 3×3 at stride 1 are computed by Winograd's F(2×2, 3×3), which
-// needs 16 multiplications where the definition has 36 (Lavin & Gray 2016, arXiv:1509.09308).
+// All three are products of small matrices that stay in cache. Where there are few channels, patches
+// are gathered a block at a time, never as a whole; else there is a product for each place of the
+// window, with nothing copied and nothing multiplied by the zeros beyond the border. Kernels of 3×3
+// at stride 1 are computed by Winograd's F(2×2, 3×3), which needs 16 multiplications where the
+// definition has 36 (Lavin & Gray 2016, arXiv:1509.09308), but where that saves less than it costs.
 //
 // Arrays are dense: x [groups, images, height, width, channels], w [groups, kernel height, kernel
 // width, channels, filters], y like x with the filters last. A group has its own w.
@@ -15,6 +17,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <type_traits>
 #include <vector>
 
 #include "xla/ffi/api/ffi.h"
@@ -35,6 +38,8 @@ template <typename T, int kBytes = kVectorBytes>
 using Vector [[gnu::vector_size(kBytes)]] = T;
 template <typename T>
 constexpr int kLanes = kVectorBytes / sizeof(T);
+template <int kValue>
+using Constant = std::integral_constant<int, kValue>;
 
 // By copies, which compile to one instruction, for no array need be aligned for vectors.
 template <typename V, typename T>
@@ -50,25 +55,25 @@ void Store(T* to, V value) {
 
 // ---------------------------------------------------------------- products of small matrices
 
-// c[kRows, kVectors vectors] (+)= a[kRows, depth] b[depth, vectors], held in registers throughout.
-template <typename T, typename V, int kRows, int kVectors>
-void Tile(int depth, const T* a, int64_t a_row, int64_t a_step, const T* b, int64_t b_row, T* c,
-          int64_t c_row, bool add) {
+// c[kRows, kVectors vectors] (+)= a[kRows, depth] b[depth, vectors], held in registers throughout:
+// a(i, p) is where an element is, b(p) and c(i) where a row begins.
+template <typename T, typename V, int kRows, int kVectors, typename A, typename B, typename C>
+void Tile(int depth, const A& a, const B& b, const C& c, bool add) {
   constexpr int kWidth = sizeof(V) / sizeof(T);
   V sums[kRows][kVectors];
   for (int i = 0; i < kRows; ++i)
     for (int j = 0; j < kVectors; ++j)
-      sums[i][j] = add ? Load<V>(c + i * c_row + j * kWidth) : V{};
+      sums[i][j] = add ? Load<V>(c(i) + j * kWidth) : V{};
   for (int p = 0; p < depth; ++p) {
     V row[kVectors];
-    for (int j = 0; j < kVectors; ++j) row[j] = Load<V>(b + p * b_row + j * kWidth);
+    for (int j = 0; j < kVectors; ++j) row[j] = Load<V>(b(p) + j * kWidth);
     for (int i = 0; i < kRows; ++i) {
-      const T factor = a[i * a_row + p * a_step];
+      const T factor = *a(i, p);
       for (int j = 0; j < kVectors; ++j) sums[i][j] += factor * row[j];
     }
   }
   for (int i = 0; i < kRows; ++i)
-    for (int j = 0; j < kVectors; ++j) Store<V>(c + i * c_row + j * kWidth, sums[i][j]);
+    for (int j = 0; j < kVectors; ++j) Store<V>(c(i) + j * kWidth, sums[i][j]);
 }
 
 // Of two rows of so many values, in sums that do not wait for one another.
@@ -89,6 +94,45 @@ T Dot(int count, const T* a, const T* b) {
   return sum;
 }
 
+// c[rows, columns] (+)= a b, by tiles.
+template <typename T, typename A, typename B, typename C>
+void Product(int rows, int columns, int depth, const A& a, const B& b, const C& c, bool add) {
+  constexpr int kDepth = 96;  // so much of b, a panel wide, stays in the first cache
+  for (int p0 = 0; p0 < depth; p0 += kDepth) {
+    const int deep = std::min(kDepth, depth - p0);
+    int j = 0;
+    // All panels that are `count` vectors V wide, in tiles of so many rows, then of fewer.
+    auto panels = [&](auto vector, auto count, auto tall) {
+      using V = decltype(vector);
+      constexpr int kVectors = count(), width = kVectors * sizeof(V) / sizeof(T);
+      for (; j + width <= columns; j += width) {
+        int i = 0;
+        auto take = [&](auto height) {
+          for (; i + height() <= rows; i += height())
+            Tile<T, V, height(), kVectors>(
+                deep, [&](int r, int p) { return a(i + r, p0 + p); },
+                [&](int p) { return b(p0 + p) + j; }, [&](int r) { return c(i + r) + j; },
+                add || p0 > 0);
+        };
+        take(tall), take(Constant<4>{}), take(Constant<2>{}), take(Constant<1>{});
+      }
+    };
+    panels(Vector<T>{}, Constant<kWide>{}, Constant<6>{});
+    using Half = Vector<T, 32>;
+    if (kVectorBytes == 64) {  // an odd number of halves left: together, for one alone is slow
+      const int halves = (columns - j) * sizeof(T) / 32;
+      if (halves == 7) panels(Half{}, Constant<7>{}, Constant<4>{});
+      if (halves == 5) panels(Half{}, Constant<5>{}, Constant<5>{});
+      if (halves == 3) panels(Half{}, Constant<3>{}, Constant<8>{});
+    }
+    panels(Vector<T>{}, Constant<2>{}, Constant<kWide == 4 ? 12 : 6>{});
+    panels(Vector<T>{}, Constant<1>{}, Constant<12>{});
+    panels(Half{}, Constant<1>{}, Constant<12>{});
+    panels(Vector<T, 16>{}, Constant<1>{}, Constant<12>{});
+    panels(T{}, Constant<1>{}, Constant<12>{});
+  }
+}
+
 // c[rows, columns] (+)= a b, with element (i, p) of a at a[i * a_row + p * a_step].
 template <typename T>
 void Multiply(int rows, int columns, int depth, const T* a, int64_t a_row, int64_t a_step,
@@ -102,50 +146,9 @@ void Multiply(int rows, int columns, int depth, const T* a, int64_t a_row, int64
     }
     return;
   }
-  constexpr int kDepth = 96;  // so much of b, a panel wide, stays in the first cache
-  for (int p = 0; p < depth; p += kDepth) {
-    const int deep = std::min(kDepth, depth - p);
-    int j = 0;
-    // All panels that are as wide as these tiles, in tiles of so many rows, then of fewer.
-    auto panels = [&](int width, int tall, auto tallest, auto four, auto two, auto one) {
-      for (; j + width <= columns; j += width) {
-        int i = 0;
-        auto take = [&](int height, auto tile) {
-          for (; i + height <= rows; i += height)
-            tile(deep, a + i * a_row + p * a_step, a_row, a_step, b + p * b_row + j, b_row,
-                 c + i * c_row + j, c_row, add || p > 0);
-        };
-        take(tall, tallest), take(4, four), take(2, two), take(1, one);
-      }
-    };
-    using V = Vector<T>;
-    panels(kWide * kLanes<T>, 6, Tile<T, V, 6, kWide>, Tile<T, V, 4, kWide>,
-           Tile<T, V, 2, kWide>, Tile<T, V, 1, kWide>);
-    using Half = Vector<T, 32>;
-    constexpr int kHalf = 32 / sizeof(T);
-    if (kVectorBytes == 64) {  // an odd number of halves left: together, for one alone is slow
-      const int halves = (columns - j) / kHalf;
-      if (halves == 7)
-        panels(7 * kHalf, 4, Tile<T, Half, 4, 7>, Tile<T, Half, 4, 7>, Tile<T, Half, 2, 7>,
-               Tile<T, Half, 1, 7>);
-      if (halves == 5)
-        panels(5 * kHalf, 5, Tile<T, Half, 5, 5>, Tile<T, Half, 4, 5>, Tile<T, Half, 2, 5>,
-               Tile<T, Half, 1, 5>);
-      if (halves == 3)
-        panels(3 * kHalf, 8, Tile<T, Half, 8, 3>, Tile<T, Half, 4, 3>, Tile<T, Half, 2, 3>,
-               Tile<T, Half, 1, 3>);
-    }
-    panels(2 * kLanes<T>, kWide == 4 ? 12 : 6, Tile<T, V, kWide == 4 ? 12 : 6, 2>,
-           Tile<T, V, 4, 2>, Tile<T, V, 2, 2>, Tile<T, V, 1, 2>);
-    panels(kLanes<T>, 12, Tile<T, V, 12, 1>, Tile<T, V, 4, 1>, Tile<T, V, 2, 1>,
-           Tile<T, V, 1, 1>);
-    panels(kHalf, 12, Tile<T, Half, 12, 1>, Tile<T, Half, 4, 1>, Tile<T, Half, 2, 1>,
-           Tile<T, Half, 1, 1>);
-    using Narrow = Vector<T, 16>;
-    panels(16 / sizeof(T), 12, Tile<T, Narrow, 12, 1>, Tile<T, Narrow, 4, 1>,
-           Tile<T, Narrow, 2, 1>, Tile<T, Narrow, 1, 1>);
-    panels(1, 12, Tile<T, T, 12, 1>, Tile<T, T, 4, 1>, Tile<T, T, 2, 1>, Tile<T, T, 1, 1>);
-  }
+  Product<T>(
+      rows, columns, depth, [=](int i, int p) { return a + i * a_row + p * a_step; },
+      [=](int p) { return b + p * b_row; }, [=](int i) { return c + i * c_row; }, add);
 }
 
 // ---------------------------------------------------------------- shapes, memory, threads
@@ -159,6 +162,7 @@ struct Shape {
   int64_t input_each() const { return height * width * channels; }  // of an image
   int64_t output_each() const { return rows * columns * filters; }
   int64_t input() const { return images * input_each(); }
+  int64_t output() const { return images * output_each(); }
   int64_t kernel() const { return depth() * filters; }
   int64_t tiles_high() const { return (rows + 1) / 2; }
   int64_t tiles_wide() const { return (columns + 1) / 2; }
@@ -166,10 +170,20 @@ struct Shape {
   bool pointwise() const {  // patches are x itself
     return kernel_height == 1 && kernel_width == 1 && stride == 1 && padding == 0;
   }
-  // Whether Winograd's form has clearly less to multiply.
+  // Whether Winograd's form has clearly less to multiply than there are pixels under taps.
   bool winograd() const {
     return kernel_height == 3 && kernel_width == 3 && stride == 1 && channels >= 16 &&
-           filters >= 16 && 115 * 16 * tiles_high() * tiles_wide() < 100 * 9 * rows * columns;
+           filters >= 16 &&
+           115 * 16 * tiles_high() * tiles_wide() <
+               100 * Under(rows, kernel_height, height) * Under(columns, kernel_width, width);
+  }
+  bool taps() const { return !pointwise() && channels >= 16 && filters >= 16 && !winograd(); }
+  // Along one axis, how many pixels are under the taps of a window at all its positions.
+  int64_t Under(int64_t positions, int64_t taps, int64_t pixels) const {
+    int64_t count = 0;
+    for (int64_t first = -padding; first < positions * stride - padding; first += stride)
+      count += std::max<int64_t>(0, std::min(first + taps, pixels) - std::max<int64_t>(first, 0));
+    return count;
   }
   // The convolution of y with the turned kernel that gives the derivative in x, at stride 1.
   Shape turned() const {
@@ -347,6 +361,77 @@ void DirectKernel(const Shape& s, const T* x, const T* y, T* w) {
     Multiply<T>(s.depth(), s.filters, block, patches, 1, s.depth(), y + m * s.filters, s.filters,
                 w, s.filters, m > 0);
   }
+}
+
+// ---------------------------------------------------------------- by taps
+//
+// A tap is one place of the window. The pixels under it, those beyond the border left out, are the
+// rows of a product with the tap's w (indirect convolution, Dukhan 2019, arXiv:1907.02129).
+
+// For each position of y that has a pixel of x under the tap (i, j), where the two are.
+struct Pairs {
+  int count = 0;
+  int64_t *x, *y;
+
+  Pairs(const Shape& s, int64_t i, int64_t j)
+      : x(Scratch<int64_t>(0, 2 * s.positions())), y(x + s.positions()) {
+    for (int64_t m = 0; m < s.images * s.rows; ++m) {
+      const int64_t row = m % s.rows * s.stride - s.padding + i;
+      if (row < 0 || row >= s.height) continue;
+      for (int64_t n = 0; n < s.columns; ++n) {
+        const int64_t column = n * s.stride - s.padding + j;
+        if (column < 0 || column >= s.width) continue;
+        x[count] = ((m / s.rows * s.height + row) * s.width + column) * s.channels;
+        y[count++] = (m * s.columns + n) * s.filters;
+      }
+    }
+  }
+};
+
+// Calls work(pairs, where the tap's w begins) for each tap.
+template <typename Work>
+void Taps(const Shape& s, const Work& work) {
+  for (int64_t i = 0; i < s.kernel_height; ++i)
+    for (int64_t j = 0; j < s.kernel_width; ++j)
+      work(Pairs(s, i, j), (i * s.kernel_width + j) * s.channels * s.filters);
+}
+
+// Adds a b to the rows of c that begin at `c_rows`, with the rows of a that begin at `a_rows`.
+template <typename T>
+void AddRows(int count, int columns, int depth, const T* a, const int64_t* a_rows, const T* b, T* c,
+             const int64_t* c_rows) {
+  Product<T>(
+      count, columns, depth, [=](int i, int p) { return a + a_rows[i] + p; },
+      [=](int p) { return b + p * columns; }, [=](int i) { return c + c_rows[i]; }, true);
+}
+
+template <typename T>
+void TapOutput(const Shape& s, const T* x, const T* w, T* y) {
+  std::fill_n(y, s.output(), T{});
+  Taps(s, [&](const Pairs& pairs, int64_t tap) {
+    AddRows(pairs.count, s.filters, s.channels, x, pairs.x, w + tap, y, pairs.y);
+  });
+}
+
+template <typename T>
+void TapInput(const Shape& s, const T* y, const T* w, T* x) {
+  T* turned = Scratch<T>(1, s.channels * s.filters);  // the tap's w transposed
+  std::fill_n(x, s.input(), T{});
+  Taps(s, [&](const Pairs& pairs, int64_t tap) {
+    Transpose(w + tap, s.channels, s.filters, turned);
+    AddRows(pairs.count, s.channels, s.filters, y, pairs.y, turned, x, pairs.x);
+  });
+}
+
+template <typename T>
+void TapKernel(const Shape& s, const T* x, const T* y, T* w) {
+  std::fill_n(w, s.kernel(), T{});
+  Taps(s, [&](const Pairs& pairs, int64_t tap) {
+    Product<T>(
+        s.channels, s.filters, pairs.count, [&](int i, int p) { return x + pairs.x[p] + i; },
+        [&](int p) { return y + pairs.y[p]; }, [&](int i) { return w + tap + i * s.filters; },
+        false);
+  });
 }
 
 // ---------------------------------------------------------------- Winograd F(2×2, 3×3)
@@ -599,6 +684,7 @@ void WinogradKernel(const Shape& s, const T* x, const T* y, T* w) {
 
 template <typename T>
 void Output(const Shape& s, const T* x, const T* w, T* y) {
+  if (s.taps()) return TapOutput(s, x, w, y);
   if (!s.winograd()) return DirectOutput(s, x, w, y);
   T* kernel = Scratch<T>(1, kPlaces * Step<T>(s.channels * s.filters));
   KernelPlaces(w, s.channels, s.filters, false, kernel);
@@ -608,6 +694,7 @@ void Output(const Shape& s, const T* x, const T* w, T* y) {
 template <typename T>
 void Input(const Shape& s, const T* y, const T* w, T* x) {
   const Shape turned = s.turned();
+  if (s.taps()) return TapInput(s, y, w, x);
   if (s.stride != 1 || turned.padding < 0 || !turned.winograd()) return DirectInput(s, y, w, x);
   T* kernel = Scratch<T>(1, kPlaces * Step<T>(s.channels * s.filters));
   KernelPlaces(w, s.channels, s.filters, true, kernel);
@@ -616,6 +703,7 @@ void Input(const Shape& s, const T* y, const T* w, T* x) {
 
 template <typename T>
 void Kernel(const Shape& s, const T* x, const T* y, T* w) {
+  if (s.taps()) return TapKernel(s, x, y, w);
   s.winograd() && s.images > 0 ? WinogradKernel(s, x, y, w) : DirectKernel(s, x, y, w);
 }
 
