@@ -94,11 +94,11 @@ T Dot(int count, const T* a, const T* b) {
   return sum;
 }
 
-// c[rows, columns] (+)= a b, by tiles.
+// c[rows, columns] (+)= a b, by tiles; of no depth, zeros.
 template <typename T, typename A, typename B, typename C>
 void Product(int rows, int columns, int depth, const A& a, const B& b, const C& c, bool add) {
   constexpr int kDepth = 96;  // so much of b, a panel wide, stays in the first cache
-  for (int p0 = 0; p0 < depth; p0 += kDepth) {
+  for (int p0 = 0; p0 == 0 || p0 < depth; p0 += kDepth) {
     const int deep = std::min(kDepth, depth - p0);
     int j = 0;
     // All panels that are `count` vectors V wide, in tiles of so many rows, then of fewer.
@@ -354,7 +354,6 @@ void DirectInput(const Shape& s, const T* y, const T* w, T* x) {
 
 template <typename T>
 void DirectKernel(const Shape& s, const T* x, const T* y, T* w) {
-  if (s.positions() == 0) std::fill_n(w, s.kernel(), T{});
   for (int64_t m = 0; m < s.positions(); m += kBlock) {
     const int64_t block = std::min(kBlock, s.positions() - m);
     const T* patches = Patches(s, x, m, block);
@@ -425,7 +424,6 @@ void TapInput(const Shape& s, const T* y, const T* w, T* x) {
 
 template <typename T>
 void TapKernel(const Shape& s, const T* x, const T* y, T* w) {
-  std::fill_n(w, s.kernel(), T{});
   Taps(s, [&](const Pairs& pairs, int64_t tap) {
     Product<T>(
         s.channels, s.filters, pairs.count, [&](int i, int p) { return x + pairs.x[p] + i; },
@@ -704,7 +702,7 @@ void Input(const Shape& s, const T* y, const T* w, T* x) {
 template <typename T>
 void Kernel(const Shape& s, const T* x, const T* y, T* w) {
   if (s.taps()) return TapKernel(s, x, y, w);
-  s.winograd() && s.images > 0 ? WinogradKernel(s, x, y, w) : DirectKernel(s, x, y, w);
+  s.winograd() ? WinogradKernel(s, x, y, w) : DirectKernel(s, x, y, w);
 }
 
 // Calls work(group, part) for each group and for the parts of its images, in which images `first`
@@ -718,7 +716,7 @@ void ShareParts(ffi::ThreadPool& pool, int64_t groups, const Shape& s, int64_t p
     Shape part = s;
     const int64_t first = i % parts * each;
     part.images = std::min(each, s.images - first);
-    if (part.images > 0 || first == 0) work(i / parts, i % parts, first, part);
+    if (part.images > 0) work(i / parts, i % parts, first, part);
   };
   constexpr int64_t kWorthwhile = 1 << 21;  // multiplications, below which threads only cost
   if (groups * s.positions() * s.depth() * s.filters >= kWorthwhile)
@@ -770,6 +768,7 @@ ffi::Error ConvKernel(ffi::ThreadPool pool, Buffer<kType> x, Buffer<kType> y,
   const int64_t groups = x.dimensions()[0], parts = Parts(s, 4), size = s.kernel();
   const T *xs = x.typed_data(), *ys = y.typed_data();
   T* ws = w->typed_data();
+  if (s.images == 0) std::fill_n(ws, groups * size, T{});
   std::vector<T> others((parts - 1) * groups * size);  // what the parts but the first add
   auto work = [&](int64_t group, int64_t p, int64_t first, const Shape& part) {
     const int64_t image = group * s.images + first;
