@@ -64,11 +64,12 @@ def rule(meta: Meta, episodes: Episode, devices: int = 1) -> int:
     operations would else be too short. An accelerator wants large batches.
     """
     tasks = jax.tree.leaves(episodes)[0].shape[0]
+    share = -(-tasks // devices)
     if jax.default_backend() != "cpu":
-        return tasks // devices
+        return share
     one = sum(_bytes(_abstract(leaf)) for leaf in jax.tree.leaves(meta))
     one += sum(_bytes(_abstract(leaf)) for leaf in jax.tree.leaves(episodes)) // tasks
-    return min(tasks // devices, max(1, CACHE // one))
+    return min(share, max(1, CACHE // one))
 
 
 def key(learner: MetaLearner, meta: Meta, episodes: Episode, devices: int) -> str:

@@ -54,8 +54,7 @@ def tune(
       The plan; `str` of it says what was taken and why.
 
     Raises:
-      InputError: `episodes` cannot be dealt evenly to the mesh, none of them fits in memory, a
-        negative `budget_s`, or several processes.
+      InputError: not one of `episodes` fits in memory, a negative `budget_s`, or several processes.
     """
     if jax.process_count() > 1:
         raise InputError(
@@ -65,15 +64,13 @@ def tune(
     check_number("budget_s", budget_s)
     devices = 1 if mesh is None else mesh.shape.get("tasks", 1)
     tasks = jax.tree.leaves(episodes)[0].shape[0]
-    if tasks % devices:
-        raise InputError(f"`episodes` held {tasks} tasks; the mesh deals them to {devices}.")
-    share = jax.tree.map(lambda leaf: leaf[: tasks // devices], episodes)
+    most = -(-tasks // devices)
+    share = jax.tree.map(lambda leaf: leaf[:most], episodes)
     known = None if again else plans.recall(learner, meta, share, devices)
     if known is not None:
         return known
     if mesh is not None:
-        meta = jax.device_put(meta, NamedSharding(mesh, PartitionSpec()))
-        episodes = jax.device_put(episodes, NamedSharding(mesh, PartitionSpec("tasks")))
+        meta, episodes = jax.device_put((meta, episodes), NamedSharding(mesh, PartitionSpec()))
 
     steps: dict[int, Callable[..., Any]] = {}
 
@@ -82,7 +79,7 @@ def tune(
         return _time(steps[chunk], (meta, episodes), limit)
 
     rule = plans.rule(meta, share)
-    seconds = search(candidates(tasks // devices, rule), measure, budget_s)
+    seconds = search(candidates(most, rule), measure, budget_s)
     if not seconds:
         raise InputError(f"`episodes` held {tasks} tasks; not even one fits in memory.")
     chunk = _choice(seconds, rule)

@@ -229,10 +229,11 @@ def test_the_second_call_compiles_nothing(name):
 def test_a_mesh_of_two_devices_gives_the_same(name, x64):
     params, apply = perceptron()
     learner = ALGORITHMS[name](apply, 0.3, 2)
-    meta, tasks = learner.init(params), classification(tasks=6)
+    meta = learner.init(params)
     mesh = jax.make_mesh((2,), ("tasks",))
-    expected = jax.jit(mj.over_tasks(learner))(meta, tasks)
-    for chunk in (None, 2):
+    for count, chunk in ((6, None), (5, 2), (1, None)):
+        tasks = classification(tasks=count)
+        expected = jax.jit(mj.over_tasks(learner))(meta, tasks)
         meshed = jax.jit(mj.over_tasks(learner, chunk, mesh))(meta, tasks)
         assert distance(meshed, expected) < 1e-13
 

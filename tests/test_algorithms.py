@@ -553,11 +553,32 @@ def test_bad_chunks_are_refused(chunk):
         mj.over_tasks(mj.maml(line, 0.1), chunk)
 
 
-def test_a_mesh_without_tasks_and_one_that_does_not_divide_are_refused():
-    params, apply = perceptron()
-    learner = mj.maml(apply, 0.1)
+def test_a_mesh_without_tasks_is_refused():
     with pytest.raises(InputError, match="`mesh` had the axes"):
-        mj.over_tasks(learner, mesh=jax.make_mesh((2,), ("x",)))
-    step = mj.over_tasks(learner, mesh=jax.make_mesh((2,), ("tasks",)))
-    with pytest.raises(InputError, match="`episodes` held 3 tasks"):
-        step(params, classification(tasks=3))
+        mj.over_tasks(mj.maml(line, 0.1), mesh=jax.make_mesh((2,), ("x",)))
+
+
+def test_a_mesh_has_as_many_devices_as_there_are_shares():
+    assert [mj.task_mesh(tasks).shape["tasks"] for tasks in (1, 2, 3, 25)] == [1, 2, 2, 2]
+
+
+def test_devices_sum_all_leaves_of_a_type_at_once(x64):
+    # For each sum takes its time on a CPU. Losses in float32, weights in float32 and float64.
+    def value_and_grad(meta, episode, progress=1.0):
+        del progress
+        loss = (episode * meta["single"]).astype("float32")
+        return (loss, {"loss": loss}), {name: episode * leaf for name, leaf in meta.items()}
+
+    learner = mj.maml(line, 0.1)._replace(value_and_grad=value_and_grad)
+    meta = {
+        "single": jnp.float32(2),
+        "double": jnp.full(3, np.pi, "float64"),
+        "other": jnp.ones((2, 2)),
+    }
+    episodes = jnp.arange(1, 6, dtype="float32")
+    step = jax.jit(mj.over_tasks(learner, mesh=mj.task_mesh(5)))
+    (loss, metrics), grads = step(meta, episodes)
+    assert (loss, metrics["loss"]) == (6, 6)
+    assert jax.tree.map(lambda leaf: leaf.dtype, grads) == jax.tree.map(lambda m: m.dtype, meta)
+    assert distance(grads, jax.tree.map(lambda leaf: 3 * leaf, meta)) < 1e-15
+    assert step.lower(meta, episodes).as_text().count("stablehlo.all_reduce") == 2
