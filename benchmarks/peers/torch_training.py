@@ -19,7 +19,7 @@ from benchmarks.peers.torch_program import Tensors, torch_inputs, torch_program
 from benchmarks.workloads import MLP, Array, Conv4, Inputs, ResNet12, Workload, make_images
 
 Backward: TypeAlias = Callable[[Workload, Tensors], Tensor]
-"""`backward(workload, tensors) -> mean loss`; adds the meta-gradient to `grad` of the weights."""
+"""`backward(workload, tensors) -> mean loss`; it sets the weights' `grad` to the gradient."""
 Task: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
 """Support and query examples with their labels or targets."""
 PROCESSES = 4
@@ -55,7 +55,7 @@ def training_program(
     def check() -> Any:
         fresh = _Trained(workload, inputs, device, backward)
         _, *episodes = fresh.tensors
-        one = [tensor[:1].expand(tensor.shape) for tensor in episodes]
+        one = [tensor[:1].expand(tensor.shape).contiguous() for tensor in episodes]
         value = fresh.update(iter([one] * CHECKED_UPDATES), CHECKED_UPDATES, dtype)
         before = torch_inputs(workload, inputs, device).weights
         after = fresh.tensors.weights

@@ -98,17 +98,15 @@ def trained(peer, workload):
 
 
 @pytest.mark.parametrize("workload", TRAINING, ids=lambda workload: workload.name)
-def test_training_agrees(workload):
-    (loss, change), (wanted_loss, wanted) = (
-        trained("torch_loop", workload),
-        trained(REFERENCE, workload),
-    )
+@pytest.mark.parametrize("peer", ["torch_loop", "torch_func"])
+def test_training_agrees(peer, workload):
+    (loss, change), (wanted_loss, wanted) = trained(peer, workload), trained(REFERENCE, workload)
     assert loss == pytest.approx(wanted_loss, rel=1e-12)
     assert np.linalg.norm(wanted) > 1e-3  # two updates by Adam at 1e-3
     assert np.linalg.norm(change - wanted) < 1e-7 * np.linalg.norm(wanted)
 
 
-@pytest.mark.parametrize("peer", [REFERENCE, "torch_loop"])
+@pytest.mark.parametrize("peer", [REFERENCE, "torch_loop", "torch_func"])
 def test_training_draws_tasks_and_moves_on(peer):
     prepare = importlib.import_module(PEERS[peer]).prepare_training
     program = prepare(TRAINING[1], make_inputs(TRAINING[1], 0), "cpu")
@@ -181,6 +179,11 @@ def test_compiled_agrees(references, monkeypatch):
     wanted_loss, wanted = references["sinusoid"]
     assert loss == pytest.approx(wanted_loss, rel=1e-12)
     assert np.linalg.norm(gradient - wanted) < 1e-9 * np.linalg.norm(wanted)
+    (loss, change), (wanted_loss, wanted) = (
+        trained(peer, TRAINING[1]) for peer in ("torch_compile", "torch_loop")
+    )
+    assert loss == pytest.approx(wanted_loss, rel=1e-12)
+    assert np.linalg.norm(change - wanted) < 1e-7 * np.linalg.norm(wanted)
 
 
 def test_step_may_be_repeated():
