@@ -18,6 +18,7 @@
 #include <memory>
 #include <mutex>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "xla/ffi/api/ffi.h"
@@ -41,6 +42,9 @@ constexpr int kLanes = kVectorBytes / sizeof(T);
 template <int kValue>
 using Constant = std::integral_constant<int, kValue>;
 
+// Arrays whose elements shall be registers need loops that are unrolled whole.
+#define UNROLL _Pragma("GCC unroll 16")
+
 // By copies, which compile to one instruction, for no array need be aligned for vectors.
 template <typename V, typename T>
 V Load(const T* from) {
@@ -60,20 +64,23 @@ void Store(T* to, V value) {
 template <typename T, typename V, int kRows, int kVectors, typename A, typename B, typename C>
 void Tile(int depth, const A& a, const B& b, const C& c, bool add) {
   constexpr int kWidth = sizeof(V) / sizeof(T);
+  T* rows[kRows];
   V sums[kRows][kVectors];
-  for (int i = 0; i < kRows; ++i)
-    for (int j = 0; j < kVectors; ++j)
-      sums[i][j] = add ? Load<V>(c(i) + j * kWidth) : V{};
+  UNROLL for (int i = 0; i < kRows; ++i) {
+    rows[i] = c(i);
+    UNROLL for (int j = 0; j < kVectors; ++j)
+      sums[i][j] = add ? Load<V>(rows[i] + j * kWidth) : V{};
+  }
   for (int p = 0; p < depth; ++p) {
     V row[kVectors];
-    for (int j = 0; j < kVectors; ++j) row[j] = Load<V>(b(p) + j * kWidth);
-    for (int i = 0; i < kRows; ++i) {
+    UNROLL for (int j = 0; j < kVectors; ++j) row[j] = Load<V>(b(p) + j * kWidth);
+    UNROLL for (int i = 0; i < kRows; ++i) {
       const T factor = *a(i, p);
-      for (int j = 0; j < kVectors; ++j) sums[i][j] += factor * row[j];
+      UNROLL for (int j = 0; j < kVectors; ++j) sums[i][j] += factor * row[j];
     }
   }
-  for (int i = 0; i < kRows; ++i)
-    for (int j = 0; j < kVectors; ++j) Store<V>(c(i) + j * kWidth, sums[i][j]);
+  UNROLL for (int i = 0; i < kRows; ++i)
+    UNROLL for (int j = 0; j < kVectors; ++j) Store<V>(rows[i] + j * kWidth, sums[i][j]);
 }
 
 // Of two rows of so many values, in sums that do not wait for one another.
@@ -297,23 +304,38 @@ void Scatter(const Shape& s, const T* patches, int64_t first, int64_t count, T* 
     });
 }
 
-// to[columns, rows] of from[rows, columns], 4×4 values at a time in registers.
+// Of the elements of a and b from `first` on in turns as many as make a vector.
+template <int first, typename V, size_t... k>
+V Interleave(V a, V b, std::index_sequence<k...>) {
+  return V{(k % 2 == 0 ? a : b)[first + k / 2]...};
+}
+
+// to[columns, rows] of from[rows, columns], by squares in registers: rounds of rows of the upper
+// half interleaved with rows of the lower.
 template <typename T>
 void Transpose(const T* from, int64_t rows, int64_t columns, T* to) {
-  for (int64_t i0 = 0; i0 < rows; i0 += 4)
-    for (int64_t j0 = 0; j0 < columns; j0 += 4) {
-      if (i0 + 4 <= rows && j0 + 4 <= columns) {
-        T block[4][4];
-        for (int i = 0; i < 4; ++i)
-          for (int j = 0; j < 4; ++j) block[j][i] = from[(i0 + i) * columns + j0 + j];
-        for (int j = 0; j < 4; ++j)
-          for (int i = 0; i < 4; ++i) to[(j0 + j) * rows + i0 + i] = block[j][i];
-      } else {
-        for (int64_t i = i0; i < std::min(rows, i0 + 4); ++i)
-          for (int64_t j = j0; j < std::min(columns, j0 + 4); ++j)
-            to[j * rows + i] = from[i * columns + j];
+  constexpr int kSide = std::min(kVectorBytes, 32) / sizeof(T);
+  using V = Vector<T, kSide * sizeof(T)>;
+  constexpr std::make_index_sequence<kSide> kAll;
+  int64_t i = 0;
+  for (; i + kSide <= rows; i += kSide) {
+    int64_t j = 0;
+    for (; j + kSide <= columns; j += kSide) {
+      V square[kSide], next[kSide];
+      UNROLL for (int k = 0; k < kSide; ++k) square[k] = Load<V>(from + (i + k) * columns + j);
+      UNROLL for (int round = 1; round < kSide; round *= 2) {
+        UNROLL for (int k = 0; k < kSide; ++k)
+          next[k] = k % 2 == 0 ? Interleave<0>(square[k / 2], square[(k + kSide) / 2], kAll)
+                               : Interleave<kSide / 2>(square[k / 2], square[(k + kSide) / 2], kAll);
+        UNROLL for (int k = 0; k < kSide; ++k) square[k] = next[k];
       }
+      UNROLL for (int k = 0; k < kSide; ++k) Store<V>(to + (j + k) * rows + i, square[k]);
     }
+    for (; j < columns; ++j)
+      for (int k = 0; k < kSide; ++k) to[j * rows + i + k] = from[(i + k) * columns + j];
+  }
+  for (; i < rows; ++i)
+    for (int64_t j = 0; j < columns; ++j) to[j * rows + i] = from[i * columns + j];
 }
 
 // The patches as Gather makes them, or where they lie already.
