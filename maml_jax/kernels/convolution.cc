@@ -246,62 +246,50 @@ void Share(ffi::ThreadPool& pool, int64_t count, const Work& work) {
 
 constexpr int64_t kBlock = 96;  // positions whose patches are in memory at once
 
-// Where the window is: positions are in order of images, rows and columns.
-struct Position {
-  int64_t image, row, column;
-
-  Position(const Shape& s, int64_t index)
-      : image(index / (s.rows * s.columns)), row(index / s.columns % s.rows),
-        column(index % s.columns) {}
-  void Advance(const Shape& s) {
-    if (++column < s.columns) return;
-    column = 0;
-    if (++row < s.rows) return;
-    row = 0, ++image;
+// Calls run(pixel, place, count) for the pixels of x that are under one value of the window at
+// `count` positions of one row of y (`stride * channels` apart). Positions are in order of images, rows and
+// columns; those from `first` on have the columns of patches [depth, kBlock], and `place` is there.
+template <typename T, typename Place, typename Run>
+void Runs(const Shape& s, T* x, int64_t first, int64_t count, Place* patches, const Run& run) {
+  for (int64_t m = 0, n; m < count; m += n) {
+    const int64_t column = (first + m) % s.columns, line = (first + m) / s.columns;
+    n = std::min(count - m, s.columns - column);
+    for (int64_t i = 0; i < s.kernel_height; ++i) {
+      const int64_t row = line % s.rows * s.stride - s.padding + i;
+      if (row < 0 || row >= s.height) continue;
+      for (int64_t j = 0; j < s.kernel_width; ++j) {
+        // The columns of the run's positions are left, left + stride, …; some are not in x.
+        const int64_t left = column * s.stride - s.padding + j;
+        const int64_t from = left < 0 ? (s.stride - 1 - left) / s.stride : 0;
+        const int64_t to = left < s.width ? std::min(n, (s.width - 1 - left) / s.stride + 1) : 0;
+        T* pixels = x + ((line / s.rows * s.height + row) * s.width + left) * s.channels;
+        Place* places = patches + (i * s.kernel_width + j) * s.channels * kBlock + m;
+        for (int64_t c = 0; c < s.channels && from < to; ++c)
+          run(pixels + from * s.stride * s.channels + c, places + c * kBlock + from, to - from);
+      }
+    }
   }
-};
-
-// Calls row(values of x, how many, at which value of a patch) for each row of the kernel, as far as
-// it lies within the image.
-template <typename T, typename Row>
-void PatchRows(const Shape& s, T* x, const Position& at, const Row& row) {
-  const int64_t top = at.row * s.stride - s.padding, left = at.column * s.stride - s.padding;
-  const int64_t from = std::max<int64_t>(0, -left);
-  const int64_t to = std::min(s.kernel_width, s.width - left);
-  const int64_t first = std::max<int64_t>(0, -top);
-  const int64_t last = std::min(s.kernel_height, s.height - top);
-  for (int64_t i = first; i < last && from < to; ++i)
-    row(x + ((at.image * s.height + top + i) * s.width + left + from) * s.channels,
-        (to - from) * s.channels, (i * s.kernel_width + from) * s.channels);
 }
 
-// patches[count, depth] of the positions from `first` on.
+// patches[depth, kBlock], of which the first columns are the positions from `first` on.
 template <typename T>
 void Gather(const Shape& s, const T* x, int64_t first, int64_t count, T* patches) {
-  const int64_t depth = s.depth();
-  Position at(s, first);
-  for (int64_t m = 0; m < count; ++m, patches += depth, at.Advance(s)) {
-    int64_t copied = 0;
-    auto copy = [&](const T* from, int64_t values, int64_t to) {
-      for (int64_t c = 0; c < values; ++c) patches[to + c] = from[c];
-      copied += values;
-    };
-    PatchRows(s, x, at, copy);
-    if (copied == depth) continue;
-    std::fill_n(patches, depth, T{});  // at a border
-    PatchRows(s, x, at, copy);
-  }
+  const int64_t step = s.stride * s.channels;
+  std::fill_n(patches, s.depth() * kBlock, T{});
+  Runs(s, x, first, count, patches, [=](const T* pixel, T* place, int64_t n) {
+    if (step == 1) std::copy_n(pixel, n, place);
+    else for (int64_t k = 0; k < n; ++k) place[k] = pixel[k * step];
+  });
 }
 
 // The transpose of Gather: adds the patches to x.
 template <typename T>
 void Scatter(const Shape& s, const T* patches, int64_t first, int64_t count, T* x) {
-  Position at(s, first);
-  for (int64_t m = 0; m < count; ++m, patches += s.depth(), at.Advance(s))
-    PatchRows(s, x, at, [&](T* to, int64_t values, int64_t which) {
-      const T* __restrict from = patches + which;
-      for (int64_t c = 0; c < values; ++c) to[c] += from[c];
-    });
+  const int64_t step = s.stride * s.channels;
+  Runs(s, x, first, count, patches, [=](T* __restrict pixel, const T* __restrict place, int64_t n) {
+    if (step == 1) for (int64_t k = 0; k < n; ++k) pixel[k] += place[k];
+    else for (int64_t k = 0; k < n; ++k) pixel[k * step] += place[k];
+  });
 }
 
 // Of the elements of a and b from `first` on in turns as many as make a vector.
@@ -338,38 +326,48 @@ void Transpose(const T* from, int64_t rows, int64_t columns, T* to) {
     for (int64_t j = 0; j < columns; ++j) to[j * rows + i] = from[i * columns + j];
 }
 
-// The patches as Gather makes them, or where they lie already.
+// The patches of so many positions: value p of patch i is at data[i * row + p * step].
 template <typename T>
-const T* Patches(const Shape& s, const T* x, int64_t first, int64_t count) {
-  if (s.pointwise()) return x + first * s.channels;
-  T* patches = Scratch<T>(0, kBlock * s.depth());
-  Gather(s, x, first, count, patches);
-  return patches;
-}
+struct Patches {
+  const T* data;
+  int64_t row = 1, step = kBlock;
+
+  Patches(const Shape& s, const T* x, int64_t first, int64_t count) {
+    if (s.pointwise()) {
+      data = x + first * s.channels, row = s.channels, step = 1;
+      return;
+    }
+    T* gathered = Scratch<T>(0, s.depth() * kBlock);
+    Gather(s, x, first, count, gathered);
+    data = gathered;
+  }
+};
 
 template <typename T>
 void DirectOutput(const Shape& s, const T* x, const T* w, T* y) {
   for (int64_t m = 0; m < s.positions(); m += kBlock) {
     const int64_t block = std::min(kBlock, s.positions() - m);
-    const T* patches = Patches(s, x, m, block);
-    Multiply<T>(block, s.filters, s.depth(), patches, s.depth(), 1, w, s.filters,
+    const Patches<T> patches(s, x, m, block);
+    Multiply<T>(block, s.filters, s.depth(), patches.data, patches.row, patches.step, w, s.filters,
                 y + m * s.filters, s.filters, false);
   }
 }
 
 template <typename T>
 void DirectInput(const Shape& s, const T* y, const T* w, T* x) {
-  T* turned = Scratch<T>(1, s.kernel());  // w transposed, [filters, depth]
-  Transpose(w, s.depth(), s.filters, turned);
-  if (s.pointwise())
-    return Multiply<T>(s.positions(), s.depth(), s.filters, y, s.filters, 1, turned, s.depth(), x,
-                       s.depth(), false);
-  T* patches = Scratch<T>(0, kBlock * s.depth());
+  if (s.pointwise()) {
+    T* turned = Scratch<T>(1, s.kernel());  // w transposed, [filters, channels]
+    Transpose(w, s.channels, s.filters, turned);
+    return Multiply<T>(s.positions(), s.channels, s.filters, y, s.filters, 1, turned, s.channels,
+                       x, s.channels, false);
+  }
+  T* patches = Scratch<T>(0, s.depth() * kBlock);
+  T* turned = Scratch<T>(1, s.filters * kBlock);  // a block of y transposed, [filters, block]
   std::fill_n(x, s.input(), T{});
   for (int64_t m = 0; m < s.positions(); m += kBlock) {
     const int64_t block = std::min(kBlock, s.positions() - m);
-    Multiply<T>(block, s.depth(), s.filters, y + m * s.filters, s.filters, 1, turned, s.depth(),
-                patches, s.depth(), false);
+    Transpose(y + m * s.filters, block, s.filters, turned);
+    Multiply<T>(s.depth(), block, s.filters, w, s.filters, 1, turned, block, patches, kBlock, false);
     Scatter(s, patches, m, block, x);
   }
 }
@@ -378,9 +376,9 @@ template <typename T>
 void DirectKernel(const Shape& s, const T* x, const T* y, T* w) {
   for (int64_t m = 0; m < s.positions(); m += kBlock) {
     const int64_t block = std::min(kBlock, s.positions() - m);
-    const T* patches = Patches(s, x, m, block);
-    Multiply<T>(s.depth(), s.filters, block, patches, 1, s.depth(), y + m * s.filters, s.filters,
-                w, s.filters, m > 0);
+    const Patches<T> patches(s, x, m, block);
+    Multiply<T>(s.depth(), s.filters, block, patches.data, patches.step, patches.row,
+                y + m * s.filters, s.filters, w, s.filters, m > 0);
   }
 }
 
