@@ -184,7 +184,8 @@ struct Shape {
            115 * 16 * tiles_high() * tiles_wide() <
                100 * Under(rows, kernel_height, height) * Under(columns, kernel_width, width);
   }
-  bool taps() const { return !pointwise() && channels >= 16 && filters >= 16 && !winograd(); }
+  // Whether products of single taps are large enough, and gathering values of pixels too slow.
+  bool taps() const { return !pointwise() && channels >= 16 && filters >= 4 && !winograd(); }
   // Along one axis, how many pixels are under the taps of a window at all its positions.
   int64_t Under(int64_t positions, int64_t taps, int64_t pixels) const {
     int64_t count = 0;
@@ -246,9 +247,10 @@ void Share(ffi::ThreadPool& pool, int64_t count, const Work& work) {
 
 constexpr int64_t kBlock = 96;  // positions whose patches are in memory at once
 
-// Calls run(pixel, place, count) for the pixels of x that are under one value of the window at
-// `count` positions of one row of y (`stride * channels` apart). Positions are in order of images, rows and
-// columns; those from `first` on have the columns of patches [depth, kBlock], and `place` is there.
+// Calls run(pixel, place, count) for each value of the window and for the positions of each row of
+// y: under that value is first `pixel` of x and then every `stride * channels`th; they belong, side
+// by side, at `place` in patches [depth, kBlock], whose columns are the positions from `first` on.
+// Positions are in order of images, rows and columns. What is beyond the border is left out.
 template <typename T, typename Place, typename Run>
 void Runs(const Shape& s, T* x, int64_t first, int64_t count, Place* patches, const Run& run) {
   for (int64_t m = 0, n; m < count; m += n) {
