@@ -191,7 +191,7 @@ def _parser() -> Parser:
         f"{QUICK_MINUTES:g} minutes",
     )
     add("--device", choices=("cpu", "gpu"), help="default: gpu if JAX sees one, else cpu")
-    add("--only", metavar="TEXT", help="the workloads with TEXT in their name")
+    add("--only", metavar="A,B", help="the workloads with one of these texts in their name")
     add("--peers", metavar="A,B", help="these peers, beside " + REFERENCE)
     add("--repeats", metavar="N", type=_at_least_one, help="how many times to time each")
     add("--minutes", metavar="M", type=_positive, help="begin no workload after so long")
@@ -228,16 +228,18 @@ def _positive(text: str) -> float:
 
 
 def _check_only(parser: Parser, text: str | None) -> None:
-    if text is not None and not any(text in workload.name for workload in WORKLOADS):
-        names = ", ".join(workload.name for workload in WORKLOADS)
-        parser.error(f"argument --only: was {text!r}; it must be part of one of {names}")
+    for part in text.split(",") if text is not None else ():
+        if not any(part in workload.name for workload in WORKLOADS):
+            names = ", ".join(workload.name for workload in WORKLOADS)
+            parser.error(f"argument --only: was {part!r}; it must be part of one of {names}")
 
 
 def _chosen_workloads(text: str | None, quick: bool, device: str) -> list[Workload]:
-    chosen = [w for w in WORKLOADS if text is None or text in w.name]
+    parts = [""] if text is None else text.split(",")
+    chosen = [w for w in WORKLOADS if any(part in w.name for part in parts)]
     if quick and text is None:
         chosen = sorted((w for w in chosen if w.name in QUICK), key=lambda w: QUICK.index(w.name))
-    return [w for w in chosen if device == "gpu" or not w.gpu_only or w.name == text]
+    return [w for w in chosen if device == "gpu" or not w.gpu_only or w.name in parts]
 
 
 def _usual_peers(quick: bool, device: str) -> dict[str, str]:

@@ -54,6 +54,10 @@ def measured(monkeypatch, tmp_path):
     ("arguments", "message"),
     [
         (["--only", "x y"], "argument --only: was 'x y'; it must be part of one of conv4-maxpool"),
+        (
+            ["--only", "conv4,x"],
+            "argument --only: was 'x'; it must be part of one of conv4-maxpool",
+        ),
         (["--peers", "torch_lop"], "argument --peers: was 'torch_lop'; did you mean 'torch_loop'?"),
         (["--peers", ""], "argument --peers: was ''; it may be any of maml_jax, "),
         (["--repeats", "0"], "argument --repeats: was '0'; it must be an integer of at least 1"),
@@ -141,6 +145,11 @@ def test_all_is_all_but_what_a_cpu_cannot(measured, monkeypatch):
     assert measured["workloads"] == [w.name for w in WORKLOADS if w.name not in large]
     assert cli.main(["--device", "cpu", "--only", large[0]]) == 0
     assert measured["workloads"] == large
+    assert cli.main(["--device", "cpu", "--only", "20way,training-sin"]) == 0
+    assert measured["workloads"] == [
+        "conv4-stride-20way-5shot-16tasks-5steps",
+        "training-sinusoid-25tasks-1step",
+    ]
     monkeypatch.setattr(machine, "gpu_name", lambda platforms: "NVIDIA H100 80GB HBM3")
     assert cli.main(["--device", "gpu"]) == 0
     assert measured["workloads"] == [w.name for w in WORKLOADS]
