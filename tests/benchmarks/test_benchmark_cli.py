@@ -55,8 +55,8 @@ def measured(monkeypatch, tmp_path):
     [
         (["--only", "x y"], "argument --only: was 'x y'; it must be part of one of conv4-maxpool"),
         (
-            ["--only", "conv4,x"],
-            "argument --only: was 'x'; it must be part of one of conv4-maxpool",
+            ["--only", "conv4,xy"],
+            "argument --only: was 'xy'; it must be part of one of conv4-maxpool",
         ),
         (["--peers", "torch_lop"], "argument --peers: was 'torch_lop'; did you mean 'torch_loop'?"),
         (["--peers", ""], "argument --peers: was ''; it may be any of maml_jax, "),
