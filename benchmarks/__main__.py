@@ -42,10 +42,11 @@ peers:
   so do it and a CPU with {fewer_bits}
 
 how it is measured:
-  Each peer has a process of its own. They take turns (A B C A B C ...), one step each, so that
-  a machine which slows down slows all. `compile s` is what the first call cost beyond the
-  second. Memory on a CPU is the resident set's peak during the timed steps, and its growth
-  over what imports and inputs took; on a GPU it is the allocator's peak.
+  Each peer has a process of its own. They take turns (A B C A B C ...), one step each, or
+  as many as fill 0.2 s, after 0.3 s of untimed ones, so that a machine which slows down slows
+  all. `compile s` is what the first call cost beyond the second. Memory on a CPU is the resident
+  set's peak during the timed steps, and its growth over what imports and inputs took; on a GPU
+  it is the allocator's peak.
   The gradients are checked in float64 on few tasks, to 1e-6, and in float32 on all, to 0.1;
   of training the change of the weights over two updates on given tasks.
   The floor of a workload is the least time that its operations and bytes allow on this machine,
@@ -229,7 +230,7 @@ def _positive(text: str) -> float:
 
 def _check_only(parser: Parser, text: str | None) -> None:
     for part in text.split(",") if text is not None else ():
-        if not any(part in workload.name for workload in WORKLOADS):
+        if not part or not any(part in workload.name for workload in WORKLOADS):
             names = ", ".join(workload.name for workload in WORKLOADS)
             parser.error(f"argument --only: was {part!r}; it must be part of one of {names}")
 

@@ -28,9 +28,10 @@ from benchmarks.workloads import flatten, from_json, make_inputs
 
 SHORT, BATCH = 0.02, 0.2
 """Steps under `SHORT` seconds are timed by as many calls as fill `BATCH` seconds."""
-WARM = 1.0
-"""Steps under so many seconds are first made untimed, as many as are then timed: the others had the
-machine meanwhile, and its first tenth of a second after a pause is up to half slower."""
+WARM, LONG = 0.3, 3.0
+"""Before it is timed a peer makes steps for `WARM` seconds, at least one, for the others had the
+machine meanwhile, and its first tenth of a second after a pause is up to half slower; but not where
+a step takes more than `LONG` seconds, of which that is little."""
 
 
 def serve(job: Mapping[str, Any], commands: IO[str], answers: IO[str]) -> None:
@@ -68,7 +69,8 @@ def serve(job: Mapping[str, Any], commands: IO[str], answers: IO[str]) -> None:
 
     loss, gradient = program.result(program.check() if program.check else outputs)
     second_call_s, _ = _timed(program)
-    calls = math.ceil(BATCH / second_call_s) if second_call_s < SHORT else 1
+    step_s = second_call_s if second_call_s > WARM else _warm_up(program)
+    calls = math.ceil(BATCH / step_s) if step_s < SHORT else 1
     answer(
         status="ready",
         loss=loss,
@@ -84,12 +86,20 @@ def serve(job: Mapping[str, Any], commands: IO[str], answers: IO[str]) -> None:
     for line in commands:
         match json.loads(line):
             case "run":
-                if second_call_s < WARM:
-                    _timed(program, calls)
+                if second_call_s < LONG:
+                    _warm_up(program)
                 answer(seconds=_timed(program, calls)[0] / max(1, workload.updates))
             case "finish":
                 answer(memory=memory.report(base, program.peak_bytes()))
                 return
+
+
+def _warm_up(program: Program) -> float:
+    """Make steps for `WARM` seconds; how long the last took."""
+    end, seconds = time.perf_counter() + WARM, 0.0
+    while not seconds or time.perf_counter() < end:
+        seconds, _ = _timed(program)
+    return seconds
 
 
 def _timed(program: Program, calls: int = 1) -> tuple[float, Any]:

@@ -75,6 +75,7 @@ def task_mesh(tasks: int) -> Mesh:
     `jax.config.update("jax_num_cpu_devices", cores)`, keeps cores busy that XLA leaves idle on
     networks as small as these.
     """
+    check_count("tasks", tasks)
     devices = jax.local_devices()
     share = -(-tasks // len(devices))
     count = -(-tasks // share)

@@ -34,8 +34,8 @@ def tune(
     """Time `over_tasks` at 1, 2, 4, … and all tasks of a device together; remember the fastest.
 
     `over_tasks(learner)` takes it from then on, in every program on this machine that has the same
-    problem: the same program for one task, the same number of tasks and of devices. Results are the
-    same to rounding whatever the chunk, and not to the bit: a program that must repeat itself
+    problem: the same program for one task, as many tasks on a device, as many devices. Results are
+    the same to rounding whatever the chunk, and not to the bit: a program that must repeat itself
     exactly records `plan.chunk` and passes it to `over_tasks`.
 
     Begins with the choice of the rule, so that it is always among what was measured, and goes on
@@ -70,7 +70,9 @@ def tune(
     if known is not None:
         return known
     if mesh is not None:
-        meta, episodes = jax.device_put((meta, episodes), NamedSharding(mesh, PartitionSpec()))
+        dealt = PartitionSpec("tasks") if tasks % devices == 0 else PartitionSpec()
+        meta = jax.device_put(meta, NamedSharding(mesh, PartitionSpec()))
+        episodes = jax.device_put(episodes, NamedSharding(mesh, dealt))
 
     steps: dict[int, Callable[..., Any]] = {}
 

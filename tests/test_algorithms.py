@@ -558,6 +558,11 @@ def test_a_mesh_without_tasks_is_refused():
         mj.over_tasks(mj.maml(line, 0.1), mesh=jax.make_mesh((2,), ("x",)))
 
 
+def test_a_mesh_is_of_some_tasks():
+    with pytest.raises(InputError, match="`tasks` was 0"):
+        mj.task_mesh(0)
+
+
 def test_a_mesh_has_as_many_devices_as_there_are_shares():
     assert [mj.task_mesh(tasks).shape["tasks"] for tasks in (1, 2, 3, 25)] == [1, 2, 2, 2]
 

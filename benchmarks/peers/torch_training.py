@@ -19,7 +19,7 @@ from benchmarks.peers.torch_program import Tensors, torch_inputs, torch_program
 from benchmarks.workloads import MLP, Array, Conv4, Inputs, ResNet12, Workload, make_images
 
 Backward: TypeAlias = Callable[[Workload, Tensors], Tensor]
-"""`backward(workload, tensors) -> mean loss`; it sets the weights' `grad` to the gradient."""
+"""`backward(workload, tensors) -> mean loss`; the gradient is then in the weights' `grad`."""
 Task: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
 """Support and query examples with their labels or targets."""
 PROCESSES = 4

@@ -185,7 +185,7 @@ struct Shape {
                100 * Under(rows, kernel_height, height) * Under(columns, kernel_width, width);
   }
   // Whether products of single taps are large enough, and gathering values of pixels too slow.
-  bool taps() const { return !pointwise() && channels >= 16 && filters >= 4 && !winograd(); }
+  bool deep() const { return !pointwise() && channels >= 16 && filters >= 4; }
   // Along one axis, how many pixels are under the taps of a window at all its positions.
   int64_t Under(int64_t positions, int64_t taps, int64_t pixels) const {
     int64_t count = 0;
@@ -264,10 +264,10 @@ void Runs(const Shape& s, T* x, int64_t first, int64_t count, Place* patches, co
         const int64_t left = column * s.stride - s.padding + j;
         const int64_t from = left < 0 ? (s.stride - 1 - left) / s.stride : 0;
         const int64_t to = left < s.width ? std::min(n, (s.width - 1 - left) / s.stride + 1) : 0;
-        T* pixels = x + ((line / s.rows * s.height + row) * s.width + left) * s.channels;
+        const int64_t pixel = (line / s.rows * s.height + row) * s.width + left + from * s.stride;
         Place* places = patches + (i * s.kernel_width + j) * s.channels * kBlock + m;
         for (int64_t c = 0; c < s.channels && from < to; ++c)
-          run(pixels + from * s.stride * s.channels + c, places + c * kBlock + from, to - from);
+          run(x + pixel * s.channels + c, places + c * kBlock + from, to - from);
       }
     }
   }
@@ -704,8 +704,7 @@ void WinogradKernel(const Shape& s, const T* x, const T* y, T* w) {
 
 template <typename T>
 void Output(const Shape& s, const T* x, const T* w, T* y) {
-  if (s.taps()) return TapOutput(s, x, w, y);
-  if (!s.winograd()) return DirectOutput(s, x, w, y);
+  if (!s.winograd()) return s.deep() ? TapOutput(s, x, w, y) : DirectOutput(s, x, w, y);
   T* kernel = Scratch<T>(1, kPlaces * Step<T>(s.channels * s.filters));
   KernelPlaces(w, s.channels, s.filters, false, kernel);
   WinogradOutput(s, x, kernel, y);
@@ -714,8 +713,8 @@ void Output(const Shape& s, const T* x, const T* w, T* y) {
 template <typename T>
 void Input(const Shape& s, const T* y, const T* w, T* x) {
   const Shape turned = s.turned();
-  if (s.taps()) return TapInput(s, y, w, x);
-  if (s.stride != 1 || turned.padding < 0 || !turned.winograd()) return DirectInput(s, y, w, x);
+  if (!s.winograd() || turned.padding < 0 || !turned.winograd())
+    return s.deep() ? TapInput(s, y, w, x) : DirectInput(s, y, w, x);
   T* kernel = Scratch<T>(1, kPlaces * Step<T>(s.channels * s.filters));
   KernelPlaces(w, s.channels, s.filters, true, kernel);
   WinogradOutput(turned, y, kernel, x);
@@ -723,8 +722,8 @@ void Input(const Shape& s, const T* y, const T* w, T* x) {
 
 template <typename T>
 void Kernel(const Shape& s, const T* x, const T* y, T* w) {
-  if (s.taps()) return TapKernel(s, x, y, w);
-  s.winograd() ? WinogradKernel(s, x, y, w) : DirectKernel(s, x, y, w);
+  if (s.winograd()) return WinogradKernel(s, x, y, w);
+  s.deep() ? TapKernel(s, x, y, w) : DirectKernel(s, x, y, w);
 }
 
 // Calls work(group, part) for each group and for the parts of its images, in which images `first`

@@ -58,6 +58,10 @@ def measured(monkeypatch, tmp_path):
             ["--only", "conv4,xy"],
             "argument --only: was 'xy'; it must be part of one of conv4-maxpool",
         ),
+        (
+            ["--only", "sinusoid,"],
+            "argument --only: was ''; it must be part of one of conv4-maxpool",
+        ),
         (["--peers", "torch_lop"], "argument --peers: was 'torch_lop'; did you mean 'torch_loop'?"),
         (["--peers", ""], "argument --peers: was ''; it may be any of maml_jax, "),
         (["--repeats", "0"], "argument --repeats: was '0'; it must be an integer of at least 1"),
