@@ -15,12 +15,7 @@ import torch
 from torch._dynamo.exc import TorchDynamoException
 
 from benchmarks.peers import AbsentError, Program
-from benchmarks.peers.torch_func import (
-    Function,
-    all_tasks,
-    backward_by,
-    meta_gradient_program,
-)
+from benchmarks.peers.torch_func import Function, all_tasks, backward_by, meta_gradient_program
 from benchmarks.peers.torch_training import training_program
 from benchmarks.workloads import Inputs, Workload
 
