@@ -1,7 +1,8 @@
-"""Compiles `convolution.cc` for this processor, once, and registers what is in it with XLA.
+"""Compiles `cpu/convolution.cc` for this processor, once, and registers its operations with XLA.
 
 As with `torch.compile`, that needs a C++ compiler; without one JAX computes the same more slowly.
-The library is kept in the cache folder, by a digest of everything that it depends on.
+Each type of numbers has a library of its own, compiled when it is first needed and kept in the
+cache folder, by a digest of everything that it depends on.
 """
 
 import atexit
@@ -13,6 +14,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -21,8 +23,8 @@ import numpy as np
 
 from maml_jax.cache import cache_folder, code_key
 
-SOURCE = Path(__file__).with_name("convolution.cc")
-TYPES = (np.dtype("float32"), np.dtype("float64"))
+SOURCES = Path(__file__).with_name("cpu")
+NUMBERS = {"float32": "F32", "float64": "F64"}
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-shared", "-fPIC", "-w")
 PATIENCE_S = 300.0
@@ -33,23 +35,24 @@ _log = logging.getLogger("maml_jax")
 @functools.cache
 def register(operation: str, dtype: np.dtype) -> str | None:
     """The name under which XLA knows the operation on a CPU; None where there is none."""
-    shared = library() if dtype in TYPES else None
+    shared = library(dtype.name)
     if shared is None:
         return None
-    name = f"{operation}_{dtype.name}"
-    target = f"maml_jax_{name}"
-    jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(shared[name]), platform="cpu")
+    target = f"maml_jax_{operation}_{dtype.name}"
+    jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(shared[operation]), platform="cpu")
     return target
 
 
 @functools.cache
-def library() -> ctypes.CDLL | None:
-    """The compiled library, from the cache or made now; None where that cannot be done, which is
-    logged.
+def library(numbers: str) -> ctypes.CDLL | None:
+    """The compiled library for `float32` or `float64`, from the cache or made now; None for other
+    numbers, and where it cannot be made, which is logged.
 
     The environment variable MAML_JAX_CXX names the compiler; empty, it forbids compiling.
     """
     command = compiler()
+    if numbers not in NUMBERS:
+        return None
     if command is None:
         _log.info("no C++ compiler was found; convolutions on the CPU take XLA's products")
         return None
@@ -57,13 +60,14 @@ def library() -> ctypes.CDLL | None:
     if folder is None or not _writable(folder):
         folder = Path(tempfile.mkdtemp(prefix="maml-jax-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    key = code_key(SOURCE.read_text(), command, jaxlib.__version__, *FLAGS)
-    path = folder / f"convolution-{key}.so"
+    flags = (*FLAGS, f"-DNUMBER={NUMBERS[numbers]}")
+    sources = (path.read_text() for path in sorted(SOURCES.glob("*.[ch]*")))
+    path = folder / f"convolution-{code_key(*sources, command, jaxlib.__version__, *flags)}.so"
     with contextlib.suppress(OSError):  # not there, or damaged: made anew
         return ctypes.CDLL(str(path))
     try:
-        _log.info("compiling the convolutions for this processor: %s", path)
-        _compile(command, path)
+        _log.info("compiling the convolutions in %s for this processor: %s", numbers, path)
+        _compile(command, flags, path)
         return ctypes.CDLL(str(path))
     except (OSError, subprocess.SubprocessError) as error:
         words = getattr(error, "stderr", None) or str(error)
@@ -88,11 +92,12 @@ def compiler() -> str | None:
     return next((path for name in candidates if (path := name and shutil.which(name))), None)
 
 
-def _compile(compiler: str, path: Path) -> None:
+def _compile(compiler: str, flags: Sequence[str], path: Path) -> None:
     """Compile for this very processor where the compiler can; whole or not at all."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder, path.name)
-        common = (*FLAGS, f"-I{jax.ffi.include_dir()}", str(SOURCE), "-o", str(made))
+        source = str(SOURCES / "convolution.cc")
+        common = (*flags, f"-I{jax.ffi.include_dir()}", source, "-o", str(made))
         for tuning in ("-march=native", "-mcpu=native", ""):
             command = [compiler, *filter(None, [tuning]), *common]
             done = subprocess.run(  # noqa: S603  # the compiler that the user has, on our source

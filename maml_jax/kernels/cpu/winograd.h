@@ -1,0 +1,260 @@
+// Convolution with kernels of 3×3 at stride 1 by Winograd's F(2×2, 3×3), which needs 16 multiplications
+// where the definition has 36 (Lavin & Gray 2016, arXiv:1509.09308).
+//
+// An output tile of 2×2 is Aᵀ[(G w Gᵀ) ⊙ (Bᵀ x B)]A of an input tile of 4×4. Summed over channels
+// the ⊙ is a matrix product for each of the 16 places of a tile.
+
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "products.h"
+#include "shape.h"
+#include "threads.h"
+#include "vectors.h"
+
+namespace {
+
+constexpr int kPlaces = 16;
+constexpr int64_t kTiles = 48;  // tiles in memory at once
+
+// From one place to the next of so many values: a line more, or all places of a value would have
+// the same few lines of the cache to themselves.
+template <typename T>
+int64_t Step(int64_t values) {
+  return values + 64 / static_cast<int64_t>(sizeof(T));
+}
+
+// For the vectors of `count` channels: op(channel) with V a vector, then with V a scalar.
+template <typename T, typename Op>
+void Channels(int64_t count, const Op& op) {
+  int64_t c = 0;
+  for (; c + kLanes<T> <= count; c += kLanes<T>) op(c, Vector<T>{});
+  for (; c < count; ++c) op(c, T{});
+}
+
+// The kernel's places, 16 times [channels, filters], of w [3, 3, channels, filters]. Turned: of the
+// kernel that gives the derivative in x, 16 times [filters, channels], of the same w.
+template <typename T>
+void KernelPlaces(const T* w, int64_t channels, int64_t filters, bool turn, T* places) {
+  const int64_t area = channels * filters, step = Step<T>(area);
+  T* ordered = nullptr;
+  if (turn) {
+    ordered = Scratch<T>(3, 9 * area);
+    for (int64_t k = 0; k < 9; ++k)
+      Transpose(w + k * area, channels, filters, ordered + (8 - k) * area);
+    w = ordered;
+  }
+  Channels<T>(area, [&](int64_t at, auto zero) {
+    using V = decltype(zero);
+    const T half = T(0.5);
+    V rows[4][3];
+    for (int j = 0; j < 3; ++j) {
+      const V a = Load<V>(w + j * area + at), b = Load<V>(w + (3 + j) * area + at),
+              c = Load<V>(w + (6 + j) * area + at);
+      rows[0][j] = a;
+      rows[1][j] = half * (a + b + c);
+      rows[2][j] = half * (a - b + c);
+      rows[3][j] = c;
+    }
+    for (int i = 0; i < 4; ++i) {
+      const V a = rows[i][0], b = rows[i][1], c = rows[i][2];
+      T* to = places + 4 * i * step + at;
+      Store<V>(to, a);
+      Store<V>(to + step, half * (a + b + c));
+      Store<V>(to + 2 * step, half * (a - b + c));
+      Store<V>(to + 3 * step, c);
+    }
+  });
+}
+
+// The transpose of KernelPlaces: w [3, 3, channels, filters] of places.
+template <typename T>
+void KernelFromPlaces(const T* places, int64_t area, T* w) {
+  const int64_t step = Step<T>(area);
+  Channels<T>(area, [&](int64_t at, auto zero) {
+    using V = decltype(zero);
+    const T half = T(0.5);
+    V rows[3][4];
+    for (int j = 0; j < 4; ++j) {
+      const T* from = places + j * step + at;
+      const V a = Load<V>(from), b = Load<V>(from + 4 * step), c = Load<V>(from + 8 * step),
+              d = Load<V>(from + 12 * step);
+      rows[0][j] = a + half * (b + c);
+      rows[1][j] = half * (b - c);
+      rows[2][j] = half * (b + c) + d;
+    }
+    for (int i = 0; i < 3; ++i) {
+      const V a = rows[i][0], b = rows[i][1], c = rows[i][2], d = rows[i][3];
+      T* to = w + 3 * i * area + at;
+      Store<V>(to, a + half * (b + c));
+      Store<V>(to + area, half * (b - c));
+      Store<V>(to + 2 * area, half * (b + c) + d);
+    }
+  });
+}
+
+struct Corner {
+  int64_t image, top, left;  // of the output's 2×2 positions
+};
+
+inline Corner TileAt(const Shape& s, int64_t tile) {
+  const int64_t per_image = s.tiles_high() * s.tiles_wide();
+  return {tile / per_image, tile / s.tiles_wide() % s.tiles_high() * 2,
+          tile % s.tiles_wide() * 2};
+}
+
+// places, 16 times [kTiles, channels], of the input tiles from `first` on.
+template <typename T>
+void InputPlaces(const Shape& s, const T* x, int64_t first, int64_t count, const T* zeros,
+                 T* places) {
+  const int64_t place = Step<T>(kTiles * s.channels);
+  for (int64_t m = 0; m < count; ++m, places += s.channels) {
+    const Corner corner = TileAt(s, first + m);
+    const T* from[4][4];
+    for (int i = 0; i < 4; ++i)
+      for (int j = 0; j < 4; ++j) {
+        const int64_t row = corner.top + i - s.padding, column = corner.left + j - s.padding;
+        const bool inside = row >= 0 && row < s.height && column >= 0 && column < s.width;
+        from[i][j] =
+            inside ? x + ((corner.image * s.height + row) * s.width + column) * s.channels : zeros;
+      }
+    Channels<T>(s.channels, [&](int64_t c, auto zero) {
+      using V = decltype(zero);
+      V rows[4][4];
+      for (int j = 0; j < 4; ++j) {
+        const V a = Load<V>(from[0][j] + c), b = Load<V>(from[1][j] + c),
+                d = Load<V>(from[2][j] + c), e = Load<V>(from[3][j] + c);
+        rows[0][j] = a - d;
+        rows[1][j] = b + d;
+        rows[2][j] = d - b;
+        rows[3][j] = b - e;
+      }
+      for (int i = 0; i < 4; ++i) {
+        T* to = places + 4 * i * place + c;
+        Store<V>(to, rows[i][0] - rows[i][2]);
+        Store<V>(to + place, rows[i][1] + rows[i][2]);
+        Store<V>(to + 2 * place, rows[i][2] - rows[i][1]);
+        Store<V>(to + 3 * place, rows[i][1] - rows[i][3]);
+      }
+    });
+  }
+}
+
+// y's tiles from `first` on, of places, 16 times [kTiles, filters].
+template <typename T>
+void OutputFromPlaces(const Shape& s, const T* places, int64_t first, int64_t count, T* unused,
+                      T* y) {
+  const int64_t place = Step<T>(kTiles * s.filters);
+  for (int64_t m = 0; m < count; ++m, places += s.filters) {
+    const Corner corner = TileAt(s, first + m);
+    T* to[2][2];
+    for (int i = 0; i < 2; ++i)
+      for (int j = 0; j < 2; ++j) {
+        const int64_t row = corner.top + i, column = corner.left + j;
+        to[i][j] = row < s.rows && column < s.columns
+                       ? y + ((corner.image * s.rows + row) * s.columns + column) * s.filters
+                       : unused;
+      }
+    Channels<T>(s.filters, [&](int64_t f, auto zero) {
+      using V = decltype(zero);
+      V rows[2][4];
+      for (int j = 0; j < 4; ++j) {
+        const T* from = places + j * place + f;
+        const V a = Load<V>(from), b = Load<V>(from + 4 * place), c = Load<V>(from + 8 * place),
+                d = Load<V>(from + 12 * place);
+        rows[0][j] = a + b + c;
+        rows[1][j] = b - c - d;
+      }
+      for (int i = 0; i < 2; ++i) {
+        Store<V>(to[i][0] + f, rows[i][0] + rows[i][1] + rows[i][2]);
+        Store<V>(to[i][1] + f, rows[i][1] - rows[i][2] - rows[i][3]);
+      }
+    });
+  }
+}
+
+// The transpose of OutputFromPlaces: places, 16 times [kTiles, filters], of y's tiles.
+template <typename T>
+void OutputPlaces(const Shape& s, const T* y, int64_t first, int64_t count, const T* zeros,
+                  T* places) {
+  const int64_t place = Step<T>(kTiles * s.filters);
+  for (int64_t m = 0; m < count; ++m, places += s.filters) {
+    const Corner corner = TileAt(s, first + m);
+    const T* from[2][2];
+    for (int i = 0; i < 2; ++i)
+      for (int j = 0; j < 2; ++j) {
+        const int64_t row = corner.top + i, column = corner.left + j;
+        from[i][j] = row < s.rows && column < s.columns
+                         ? y + ((corner.image * s.rows + row) * s.columns + column) * s.filters
+                         : zeros;
+      }
+    Channels<T>(s.filters, [&](int64_t f, auto zero) {
+      using V = decltype(zero);
+      V rows[4][2];
+      for (int j = 0; j < 2; ++j) {
+        const V a = Load<V>(from[0][j] + f), b = Load<V>(from[1][j] + f);
+        rows[0][j] = a;
+        rows[1][j] = a + b;
+        rows[2][j] = a - b;
+        rows[3][j] = -b;
+      }
+      for (int i = 0; i < 4; ++i) {
+        T* to = places + 4 * i * place + f;
+        Store<V>(to, rows[i][0]);
+        Store<V>(to + place, rows[i][0] + rows[i][1]);
+        Store<V>(to + 2 * place, rows[i][0] - rows[i][1]);
+        Store<V>(to + 3 * place, -rows[i][1]);
+      }
+    });
+  }
+}
+
+template <typename T>
+const T* Zeros(int64_t count) {
+  T* zeros = Scratch<T>(2, 2 * count);
+  std::fill_n(zeros, count, T{});
+  return zeros;
+}
+
+// y of x and the kernel's places.
+template <typename T>
+void WinogradOutput(const Shape& s, const T* x, const T* kernel, T* y) {
+  const int64_t in_step = Step<T>(kTiles * s.channels), out_step = Step<T>(kTiles * s.filters);
+  T* in = Scratch<T>(0, kPlaces * (in_step + out_step));
+  T* out = in + kPlaces * in_step;
+  const int64_t kernel_step = Step<T>(s.channels * s.filters);
+  const int64_t widest = std::max(s.channels, s.filters);
+  const T* zeros = Zeros<T>(widest);
+  T* unused = const_cast<T*>(zeros) + widest;
+  for (int64_t m = 0; m < s.tiles(); m += kTiles) {
+    const int64_t block = std::min(kTiles, s.tiles() - m);
+    InputPlaces(s, x, m, block, zeros, in);
+    for (int p = 0; p < kPlaces; ++p)
+      Multiply<T>(block, s.filters, s.channels, in + p * in_step, s.channels, 1,
+                  kernel + p * kernel_step, s.filters, out + p * out_step, s.filters, false);
+    OutputFromPlaces(s, out, m, block, unused, y);
+  }
+}
+
+template <typename T>
+void WinogradKernel(const Shape& s, const T* x, const T* y, T* w) {
+  const int64_t in_step = Step<T>(kTiles * s.channels), out_step = Step<T>(kTiles * s.filters);
+  T* in = Scratch<T>(0, kPlaces * (in_step + out_step));
+  T* out = in + kPlaces * in_step;
+  const int64_t area = s.channels * s.filters, kernel_step = Step<T>(area);
+  T* kernel = Scratch<T>(1, kPlaces * kernel_step);
+  const T* zeros = Zeros<T>(std::max(s.channels, s.filters));
+  for (int64_t m = 0; m < s.tiles(); m += kTiles) {
+    const int64_t block = std::min(kTiles, s.tiles() - m);
+    InputPlaces(s, x, m, block, zeros, in);
+    OutputPlaces(s, y, m, block, zeros, out);
+    for (int p = 0; p < kPlaces; ++p)
+      Multiply<T>(s.channels, s.filters, block, in + p * in_step, 1, s.channels,
+                  out + p * out_step, s.filters, kernel + p * kernel_step, s.filters, m > 0);
+  }
+  KernelFromPlaces(kernel, area, w);
+}
+
+}  // namespace
