@@ -13,7 +13,7 @@ from problems import classification, distance
 
 import maml_jax as mj
 from maml_jax.errors import InputError
-from maml_jax.models.layers import BatchNorm, conv, conv_reference, max_pool
+from maml_jax.models.layers import BatchNorm, conv, conv_reference, max_pool, normalise
 
 
 @settings(max_examples=8, deadline=None)
@@ -73,6 +73,47 @@ def test_batch_norm_by_hand(x64):
     # Mean 2, biased variance (1 + 1)/2 = 1: (x − 2)/√1.5 · 2 + 10.
     expected = np.array([[1.0], [3.0]]) * 2 / 1.5**0.5 - 4 / 1.5**0.5 + 10
     np.testing.assert_allclose(norm(jnp.array([[1.0], [3.0]])), expected, rtol=1e-6)
+
+
+def test_batch_norm_has_the_derivatives_of_the_formula(x64):
+    """To the third order, in the modes that the meta-gradients take."""
+    rng = np.random.default_rng(0)
+    at = tuple(jnp.asarray(rng.normal(size=size)) for size in [(3, 4, 5, 2), (2,), (2,)])
+    towards = jax.tree.map(lambda array: jnp.asarray(rng.normal(size=array.shape)), at)
+    weights = rng.normal(size=at[0].shape)
+
+    def formula(x, scale, bias, epsilon):
+        return jax.nn.standardize(x, (0, 1, 2), epsilon=epsilon) * scale + bias
+
+    def derivatives(norm):
+        def energy(inputs):
+            return (weights * jnp.tanh(norm(*inputs, 1e-2))).sum()
+
+        def along(gradient):
+            return lambda inputs: sum(
+                jnp.vdot(slope, step) for slope, step in zip(gradient(inputs), towards, strict=True)
+            )
+
+        def hessian_product(inputs):
+            return jax.jvp(jax.grad(energy), (inputs,), (towards,))[1]
+
+        return (
+            energy(at),
+            jax.grad(energy)(at),
+            hessian_product(at),
+            jax.grad(along(jax.grad(energy)))(at),
+            jax.grad(along(hessian_product))(at),
+        )
+
+    assert distance(*map(derivatives, (normalise, formula))) < 1e-13
+
+
+def test_batch_norm_sums_over_the_batch_but_twice_in_reverse():
+    inputs = jnp.ones((4, 2)), jnp.ones(2), jnp.ones(2)
+    _, pull = jax.vjp(partial(normalise, epsilon=1e-5), *inputs)
+    steps = jax.make_jaxpr(pull)(jnp.ones((4, 2))).eqns
+    sums = [step for step in steps if step.primitive.name == "reduce_sum"]
+    assert [step.invars[0].aval.shape for step in sums].count((4, 2)) == 2
 
 
 MODELS = {
