@@ -10,7 +10,7 @@ from flax import nnx
 
 import maml_jax as mj
 from maml_jax.algorithms.anil import is_head
-from maml_jax.models.layers import BatchNorm
+from maml_jax.models.layers import BatchNorm, Conv
 from maml_jax.types import Apply, Loss, Params
 
 
@@ -58,6 +58,8 @@ def in_eval_mode(model: nnx.Module) -> Apply:
     """
     copy = nnx.clone(model)
     for _, module in nnx.iter_modules(copy):
+        if isinstance(module, Conv):
+            module.normalised = False  # no longer by a norm that takes the bias away
         for name, child in list(vars(module).items()):
             if isinstance(child, BatchNorm):
                 setattr(module, name, _FixedNorm(child))

@@ -74,7 +74,7 @@ class Conv4(nnx.Module):
 class _Block(nnx.Module):
     def __init__(self, in_channels: int, filters: int, downsample: str, *, rngs: nnx.Rngs):
         stride = 2 if downsample == "stride" else 1
-        self.conv = Conv(in_channels, filters, stride=stride, padding=1, rngs=rngs)
+        self.conv = Conv(in_channels, filters, stride=stride, padding=1, normalised=True, rngs=rngs)
         self.norm = BatchNorm(filters, rngs=rngs)
         self.pool = downsample == "maxpool"
 

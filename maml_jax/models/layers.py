@@ -65,7 +65,8 @@ class Conv(nnx.Module):
     """`conv` with its kernel and bias.
 
     The kernel starts Glorot-uniform and the bias at zero, as in the code of the MAML paper, unless
-    initialisers are given.
+    initialisers are given. Where a batch norm follows (`normalised`), which takes constants away,
+    the bias is a weight that has no effect: its gradient is 0, and it is not added at all.
     """
 
     def __init__(
@@ -78,15 +79,16 @@ class Conv(nnx.Module):
         padding: int = 0,
         kernel_init: nnx.Initializer = glorot,
         bias_init: nnx.Initializer = nnx.initializers.zeros,
+        normalised: bool = False,
         rngs: nnx.Rngs,
     ):
         self.kernel = nnx.Param(kernel_init(rngs.params(), (size, size, in_channels, filters)))
         self.bias = nnx.Param(bias_init(rngs.params(), (filters,)))
-        self.stride, self.padding = stride, padding
+        self.stride, self.padding, self.normalised = stride, padding, normalised
 
     def __call__(self, x: jax.Array) -> jax.Array:
         outputs = conv(x, self.kernel[...], stride=self.stride, padding=self.padding)
-        return outputs + self.bias[...]
+        return outputs if self.normalised else outputs + self.bias[...]
 
 
 class Linear(nnx.Module):

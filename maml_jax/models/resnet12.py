@@ -1,6 +1,7 @@
 """The residual network of the later few-shot literature."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -66,12 +67,12 @@ class ResNet12(nnx.Module):
 class _Block(nnx.Module):
     def __init__(self, in_channels: int, filters: int, *, rngs: nnx.Rngs):
         channels = (in_channels, filters, filters)
-        init = nnx.initializers.kaiming_normal()
-        self.convs = nnx.List(
-            [Conv(n, filters, padding=1, kernel_init=init, rngs=rngs) for n in channels]
+        conv = partial(
+            Conv, kernel_init=nnx.initializers.kaiming_normal(), normalised=True, rngs=rngs
         )
+        self.convs = nnx.List([conv(n, filters, padding=1) for n in channels])
         self.norms = nnx.List([BatchNorm(filters, rngs=rngs) for _ in channels])
-        self.shortcut = Conv(in_channels, filters, size=1, kernel_init=init, rngs=rngs)
+        self.shortcut = conv(in_channels, filters, size=1)
         self.shortcut_norm = BatchNorm(filters, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
