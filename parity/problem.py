@@ -10,7 +10,7 @@ from flax import nnx
 
 import maml_jax as mj
 from maml_jax.algorithms.anil import is_head
-from maml_jax.models.layers import BatchNorm, Conv
+from maml_jax.models.layers import BatchNorm, Conv, max_pool
 from maml_jax.types import Apply, Loss, Params
 
 
@@ -74,5 +74,6 @@ class _FixedNorm(nnx.Module):
     def __init__(self, norm: BatchNorm):
         self.scale, self.bias, self.epsilon = norm.scale, norm.bias, norm.epsilon
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return x * (self.scale[...] / (1 + self.epsilon) ** 0.5) + self.bias[...]
+    def __call__(self, x: jax.Array, pool: bool = False) -> jax.Array:
+        y = x * (self.scale[...] / (1 + self.epsilon) ** 0.5) + self.bias[...]
+        return max_pool(y) if pool else y

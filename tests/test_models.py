@@ -9,6 +9,7 @@ import pytest
 from flax import linen, nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax import lax
 from problems import classification, distance
 
 import maml_jax as mj
@@ -61,6 +62,14 @@ def test_max_pool_by_hand():
     np.testing.assert_array_equal(gradient, [[0, 0, 1, 0, 0], [0, 1, 0, 0, 0], [0, 0, 0, 0, 0]])
 
 
+@pytest.mark.parametrize(("scale", "largest"), [(2.0, 4), (-2.0, 1), (0.0, 2)])
+def test_max_pool_by_the_product_with_a_scale(scale, largest):
+    x = jnp.array([[2.0, 1.0], [4.0, 3.0]])[None, :, :, None]
+    assert max_pool(x, jnp.array([scale])).item() == largest  # of equal products the first
+    gradient = jax.grad(lambda x: max_pool(x, jnp.array([scale])).sum())(x)
+    np.testing.assert_array_equal(gradient, x == largest)
+
+
 @pytest.mark.parametrize("place", [(0, 0), (0, 1), (1, 0), (1, 1)])
 def test_max_pool_does_not_hide_nan(place):
     x = jnp.ones((1, 2, 2, 1)).at[0, *place, 0].set(jnp.nan)
@@ -75,19 +84,24 @@ def test_batch_norm_by_hand(x64):
     np.testing.assert_allclose(norm(jnp.array([[1.0], [3.0]])), expected, rtol=1e-6)
 
 
-def test_batch_norm_has_the_derivatives_of_the_formula(x64):
+@pytest.mark.parametrize("pool", [False, True])
+def test_batch_norm_has_the_derivatives_of_the_formula(pool, x64):
     """To the third order, in the modes that the meta-gradients take."""
     rng = np.random.default_rng(0)
-    at = tuple(jnp.asarray(rng.normal(size=size)) for size in [(3, 4, 5, 2), (2,), (2,)])
+    at = jnp.asarray(rng.normal(size=(3, 4, 5, 2))), jnp.array([0.7, -1.3]), jnp.array([0.2, -0.4])
     towards = jax.tree.map(lambda array: jnp.asarray(rng.normal(size=array.shape)), at)
-    weights = rng.normal(size=at[0].shape)
 
-    def formula(x, scale, bias, epsilon):
-        return jax.nn.standardize(x, (0, 1, 2), epsilon=epsilon) * scale + bias
+    def formula(x, scale, bias, epsilon, pool):
+        y = jax.nn.standardize(x, (0, 1, 2), epsilon=epsilon) * scale + bias
+        if not pool:
+            return y
+        return lax.reduce_window(y, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+
+    weights = rng.normal(size=formula(*at, 1e-2, pool).shape)
 
     def derivatives(norm):
         def energy(inputs):
-            return (weights * jnp.tanh(norm(*inputs, 1e-2))).sum()
+            return (weights * jnp.tanh(norm(*inputs, 1e-2, pool))).sum()
 
         def along(gradient):
             return lambda inputs: sum(
@@ -108,12 +122,13 @@ def test_batch_norm_has_the_derivatives_of_the_formula(x64):
     assert distance(*map(derivatives, (normalise, formula))) < 1e-13
 
 
-def test_batch_norm_sums_over_the_batch_but_twice_in_reverse():
-    inputs = jnp.ones((4, 2)), jnp.ones(2), jnp.ones(2)
-    _, pull = jax.vjp(partial(normalise, epsilon=1e-5), *inputs)
-    steps = jax.make_jaxpr(pull)(jnp.ones((4, 2))).eqns
-    sums = [step for step in steps if step.primitive.name == "reduce_sum"]
-    assert [step.invars[0].aval.shape for step in sums].count((4, 2)) == 2
+@pytest.mark.parametrize(("pool", "summed"), [(False, (3, 4, 4, 2)), (True, (3, 2, 2, 2))])
+def test_batch_norm_sums_but_twice_in_reverse(pool, summed):
+    inputs = jnp.ones((3, 4, 4, 2)), jnp.ones(2), jnp.ones(2)
+    y, pull = jax.vjp(partial(normalise, epsilon=1e-5, pool=pool), *inputs)
+    steps = jax.make_jaxpr(pull)(y).eqns
+    sums = [step.invars[0].aval.shape for step in steps if step.primitive.name == "reduce_sum"]
+    assert [shape for shape in sums if len(shape) == 4 and shape[0] == 3] == [summed] * 2
 
 
 MODELS = {

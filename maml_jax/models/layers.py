@@ -43,19 +43,47 @@ def conv_reference(
     )
 
 
-def max_pool(x: jax.Array) -> jax.Array:
-    """Maximum over windows of 2×2, an odd last row or column dropped.
+@jax.custom_jvp
+def max_pool(x: jax.Array, scale: jax.Array | float = 1.0) -> jax.Array:
+    """Of each window of 2×2 the value whose product with `scale` is largest; an odd last row or
+    column is dropped.
 
-    Of equal values the first in reading order gets the gradient, as in PyTorch, where XLA's
+    Of equal ones the first in reading order gets the gradient, as in PyTorch, where XLA's
     reductions would share it out.
     """
-    x = x[:, : x.shape[1] // 2 * 2, : x.shape[2] // 2 * 2]
-    columns = _later_if_greater(x[:, :, 0::2], x[:, :, 1::2])
-    return _later_if_greater(columns[:, 0::2], columns[:, 1::2])
+    return _winners(x, scale)[0]
 
 
-def _later_if_greater(first: jax.Array, later: jax.Array) -> jax.Array:
-    return jnp.where((later > first) | jnp.isnan(later), later, first)
+@max_pool.defjvp
+def _(primals, tangents):
+    _, place = _winners(*primals)
+    won = place[:, :, None, :, None] == jnp.arange(4, dtype=place.dtype).reshape(2, 1, 2, 1)
+    # The sum's transpose is one pass over the image, that of slices would be several with zeros.
+    return max_pool(*primals), jnp.where(won, _windows(tangents[0]), 0).sum((2, 4))
+
+
+def _winners(x, scale):
+    """The values, and of each its place in the window, 0 to 3 in reading order."""
+
+    def wins(later, first):
+        return (later * scale > first * scale) | jnp.isnan(later)
+
+    windows = _windows(x)
+    left, right = windows[..., 0, :], windows[..., 1, :]
+    rightwards = wins(right, left)
+    rows = jnp.where(rightwards, right, left)
+    upper, lower = rows[:, :, 0], rows[:, :, 1]
+    downwards = wins(lower, upper)
+    column = jnp.where(downwards, rightwards[:, :, 1], rightwards[:, :, 0])
+    place = 2 * downwards.astype(jnp.uint8) + column.astype(jnp.uint8)
+    return jnp.where(downwards, lower, upper), place
+
+
+def _windows(x):
+    """`[examples, rows, 2, columns, 2, channels]`."""
+    examples, height, width, channels = x.shape
+    rows, columns = height // 2, width // 2
+    return x[:, : 2 * rows, : 2 * columns].reshape(examples, rows, 2, columns, 2, channels)
 
 
 glorot = nnx.initializers.glorot_uniform()
@@ -124,52 +152,54 @@ class BatchNorm(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(channels))
         self.epsilon = epsilon
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return normalise(x, self.scale[...], self.bias[...], self.epsilon)
+    def __call__(self, x: jax.Array, pool: bool = False) -> jax.Array:
+        return normalise(x, self.scale[...], self.bias[...], self.epsilon, pool)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(3,))
-def normalise(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> jax.Array:
-    r"""Batch normalisation of `[..., channels]`, differentiated in two sums over the batch.
+@partial(jax.custom_jvp, nondiff_argnums=(3, 4))
+def normalise(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, pool: bool = False
+) -> jax.Array:
+    r"""Batch normalisation of `[..., channels]`, or its 2×2 maximum, in few passes over `x`.
 
     $$\dot y = \frac{\gamma}{\sigma}\dot x + \hat x\,(\dot\gamma - \frac{\gamma}{\sigma}
     \overline{\hat x\dot x}) + (\dot\beta - \frac{\gamma}{\sigma}\overline{\dot x})$$
 
     In this order the transpose needs the sums of the cotangent and of its product with $\hat x$,
-    once for all of $x$, $\gamma$ and $\beta$; that of the formula as it stands needs a third.
+    once for all of $x$, $\gamma$ and $\beta$; that of the formula as it stands needs a third. What
+    is pooled is $x$, and only the first $\dot x$ and $\hat x$ with it: then the sums are over a
+    quarter of the positions.
     """
-    return _standardise(x, epsilon)[0] * scale + bias
+    centred, inverse = _centre(x, epsilon)
+    return (max_pool(centred, scale) if pool else centred) * (inverse * scale) + bias
 
 
 @normalise.defjvp
-def _(epsilon, primals, tangents):
+def _(epsilon, pool, primals, tangents):
     (x, scale, bias), (x_dot, scale_dot, bias_dot) = primals, tangents
-    standard, inverse = _standardise(x, epsilon)
-    mean, slope = _moments(standard, x_dot)
-    factor = scale * inverse
-    y_dot = factor * x_dot + standard * (scale_dot - factor * slope) + (bias_dot - factor * mean)
-    return standard * scale + bias, y_dot
+    centred, inverse = _centre(x, epsilon)
+    mean, product = _mean(x_dot), _mean(centred * x_dot)
+    kept, kept_dot = centred, x_dot
+    if pool:
+        kept, kept_dot = jax.jvp(lambda x: max_pool(x, scale), (centred,), (x_dot,))
+    factor = inverse * scale
+    slope = inverse * (scale_dot - factor * inverse * product)
+    return kept * factor + bias, factor * kept_dot + kept * slope + (bias_dot - factor * mean)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _standardise(x, epsilon):
-    """x̂, of mean 0 and variance 1, and 1/σ."""
+def _centre(x, epsilon):
+    """What is x − μ, and 1/σ."""
     centred = x - _mean(x)
-    inverse = lax.rsqrt(_mean(jnp.square(centred)) + epsilon)
-    return centred * inverse, inverse
+    return centred, lax.rsqrt(_mean(jnp.square(centred)) + epsilon)
 
 
-@_standardise.defjvp
+@_centre.defjvp
 def _(epsilon, primals, tangents):
     (x,), (x_dot,) = primals, tangents
-    standard, inverse = _standardise(x, epsilon)
-    mean, slope = _moments(standard, x_dot)
-    standard_dot = inverse * x_dot - standard * (inverse * slope) - inverse * mean
-    return (standard, inverse), (standard_dot, -jnp.square(inverse) * slope)
-
-
-def _moments(standard, x_dot):
-    return _mean(x_dot), _mean(standard * x_dot)
+    centred, inverse = _centre(x, epsilon)
+    inverse_dot = -(inverse**3) * _mean(centred * x_dot)
+    return (centred, inverse), (x_dot - _mean(x_dot), inverse_dot)
 
 
 def _mean(x):
