@@ -43,7 +43,6 @@ def conv_reference(
     )
 
 
-@jax.custom_jvp
 def max_pool(x: jax.Array, scale: jax.Array | float = 1.0) -> jax.Array:
     """Of each window of 2×2 the value whose product with `scale` is largest; an odd last row or
     column is dropped.
@@ -51,39 +50,13 @@ def max_pool(x: jax.Array, scale: jax.Array | float = 1.0) -> jax.Array:
     Of equal ones the first in reading order gets the gradient, as in PyTorch, where XLA's
     reductions would share it out.
     """
-    return _winners(x, scale)[0]
+    x = x[:, : x.shape[1] // 2 * 2, : x.shape[2] // 2 * 2]
+    columns = _later_if_greater(x[:, :, 0::2], x[:, :, 1::2], scale)
+    return _later_if_greater(columns[:, 0::2], columns[:, 1::2], scale)
 
 
-@max_pool.defjvp
-def _(primals, tangents):
-    _, place = _winners(*primals)
-    won = place[:, :, None, :, None] == jnp.arange(4, dtype=place.dtype).reshape(2, 1, 2, 1)
-    # The sum's transpose is one pass over the image, that of slices would be several with zeros.
-    return max_pool(*primals), jnp.where(won, _windows(tangents[0]), 0).sum((2, 4))
-
-
-def _winners(x, scale):
-    """The values, and of each its place in the window, 0 to 3 in reading order."""
-
-    def wins(later, first):
-        return (later * scale > first * scale) | jnp.isnan(later)
-
-    windows = _windows(x)
-    left, right = windows[..., 0, :], windows[..., 1, :]
-    rightwards = wins(right, left)
-    rows = jnp.where(rightwards, right, left)
-    upper, lower = rows[:, :, 0], rows[:, :, 1]
-    downwards = wins(lower, upper)
-    column = jnp.where(downwards, rightwards[:, :, 1], rightwards[:, :, 0])
-    place = 2 * downwards.astype(jnp.uint8) + column.astype(jnp.uint8)
-    return jnp.where(downwards, lower, upper), place
-
-
-def _windows(x):
-    """`[examples, rows, 2, columns, 2, channels]`."""
-    examples, height, width, channels = x.shape
-    rows, columns = height // 2, width // 2
-    return x[:, : 2 * rows, : 2 * columns].reshape(examples, rows, 2, columns, 2, channels)
+def _later_if_greater(first, later, scale):
+    return jnp.where((later * scale > first * scale) | jnp.isnan(later), later, first)
 
 
 glorot = nnx.initializers.glorot_uniform()
