@@ -51,16 +51,18 @@ class Row:
     compile_s: float
 
 
-def temporary_memory(differentiate: Differentiate, steps: int, algorithm: str = "maml") -> Row:
+def temporary_memory(
+    differentiate: Differentiate, steps: int, algorithm: str = "maml", shots: int = 1
+) -> Row:
     """Temporary bytes, and seconds to trace and to compile, of one task's meta-gradient.
 
-    The task is 5-way with one support and one query image per class, 28×28, on conv4 with 64
-    filters and 2×2 maximum pooling, in float32.
+    The task is 5-way with `shots` support and as many query images per class, 28×28, on conv4 with
+    64 filters and 2×2 maximum pooling, in float32.
     """
     params, apply = mj.from_flax(mj.models.Conv4(5, downsample="maxpool", rngs=nnx.Rngs(0)))
     options = {} if algorithm == "fomaml" else {"differentiate": differentiate}
     learner = getattr(mj, algorithm)(apply, 0.4, steps, **options)
-    batch = mj.Batch(jnp.zeros((5, 28, 28, 1)), jnp.arange(5))
+    batch = mj.Batch(jnp.zeros((5 * shots, 28, 28, 1)), jnp.arange(5 * shots) % 5)
     meta = learner.init(params)
     start = time.perf_counter()
     lowered = jax.jit(learner.value_and_grad).lower(meta, mj.Episode(batch, batch))
@@ -87,7 +89,12 @@ def main() -> int:
     parser.add_argument(
         "--algorithms", choices=("maml", "all"), default="maml", help="which (default: maml)"
     )
+    parser.add_argument(
+        "--shots", type=int, default=1, help="support images per class, and query (default: 1)"
+    )
     options = parser.parse_args()
+    if options.shots < 1:
+        parser.error(f"--shots was {options.shots}; it must be at least 1")
     programs = [("maml", mode) for mode in MODES]
     if options.algorithms == "all":
         programs = [(name, MODES[0]) for name in UNROLLED]
@@ -98,7 +105,7 @@ def main() -> int:
     rows = []
     for algorithm, mode in programs:
         for steps in STEPS:
-            row = temporary_memory(mode, steps, algorithm)
+            row = temporary_memory(mode, steps, algorithm, options.shots)
             rows.append(row)
             first = next(r for r in rows if (r.algorithm, r.differentiate) == (algorithm, mode))
             growth = (row.temporary_bytes - first.temporary_bytes) / row.weights_bytes
@@ -109,7 +116,8 @@ def main() -> int:
             )
     if options.out is not None:
         record = {
-            "command": f"python -m benchmarks.inner_steps --algorithms {options.algorithms}",
+            "command": f"python -m benchmarks.inner_steps --algorithms {options.algorithms} "
+            f"--shots {options.shots}",
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "git": machine.git_state(),
             "versions": machine.versions(),

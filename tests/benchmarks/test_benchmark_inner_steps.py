@@ -7,13 +7,16 @@ from benchmarks import inner_steps
 
 
 def test_rows_are_printed_and_written(monkeypatch, tmp_path, capsys):
-    def measured(mode, steps, algorithm):
+    def measured(mode, steps, algorithm, shots):
+        assert shots == 5
         return inner_steps.Row(
             algorithm, mode, steps, 10_000_000 + 500_000 * steps, 10**6, 0.25, 4.5
         )
 
     monkeypatch.setattr(inner_steps, "temporary_memory", measured)
-    monkeypatch.setattr(sys, "argv", ["inner_steps", "--out", str(tmp_path / "r.json")])
+    monkeypatch.setattr(
+        sys, "argv", ["inner_steps", "--shots", "5", "--out", str(tmp_path / "r.json")]
+    )
     assert inner_steps.main() == 0
     header, *lines = capsys.readouterr().out.splitlines()
     assert header.split("   ")[-2:] == ["trace s", "compile s"]
