@@ -50,9 +50,9 @@ def library(numbers: str) -> ctypes.CDLL | None:
 
     The environment variable MAML_JAX_CXX names the compiler; empty, it forbids compiling.
     """
-    command = compiler()
     if numbers not in NUMBERS:
         return None
+    command = compiler()
     if command is None:
         _log.info("no C++ compiler was found; convolutions on the CPU take XLA's products")
         return None

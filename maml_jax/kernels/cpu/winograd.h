@@ -105,6 +105,19 @@ inline Corner TileAt(const Shape& s, int64_t tile) {
           tile % s.tiles_wide() * 2};
 }
 
+// Where in y the output tile's positions are, and `outside` for those beyond its border.
+template <typename T>
+void OutputPixels(const Shape& s, int64_t tile, T* y, T* outside, T* (&pixels)[2][2]) {
+  const Corner corner = TileAt(s, tile);
+  for (int i = 0; i < 2; ++i)
+    for (int j = 0; j < 2; ++j) {
+      const int64_t row = corner.top + i, column = corner.left + j;
+      const bool inside = row < s.rows && column < s.columns;
+      pixels[i][j] =
+          inside ? y + ((corner.image * s.rows + row) * s.columns + column) * s.filters : outside;
+    }
+}
+
 // places, 16 times [kTiles, channels], of the input tiles from `first` on.
 template <typename T>
 void InputPlaces(const Shape& s, const T* x, int64_t first, int64_t count, const T* zeros,
@@ -148,15 +161,8 @@ void OutputFromPlaces(const Shape& s, const T* places, int64_t first, int64_t co
                       T* y) {
   const int64_t place = Step<T>(kTiles * s.filters);
   for (int64_t m = 0; m < count; ++m, places += s.filters) {
-    const Corner corner = TileAt(s, first + m);
     T* to[2][2];
-    for (int i = 0; i < 2; ++i)
-      for (int j = 0; j < 2; ++j) {
-        const int64_t row = corner.top + i, column = corner.left + j;
-        to[i][j] = row < s.rows && column < s.columns
-                       ? y + ((corner.image * s.rows + row) * s.columns + column) * s.filters
-                       : unused;
-      }
+    OutputPixels(s, first + m, y, unused, to);
     Channels<T>(s.filters, [&](int64_t f, auto zero) {
       using V = decltype(zero);
       V rows[2][4];
@@ -181,15 +187,8 @@ void OutputPlaces(const Shape& s, const T* y, int64_t first, int64_t count, cons
                   T* places) {
   const int64_t place = Step<T>(kTiles * s.filters);
   for (int64_t m = 0; m < count; ++m, places += s.filters) {
-    const Corner corner = TileAt(s, first + m);
     const T* from[2][2];
-    for (int i = 0; i < 2; ++i)
-      for (int j = 0; j < 2; ++j) {
-        const int64_t row = corner.top + i, column = corner.left + j;
-        from[i][j] = row < s.rows && column < s.columns
-                         ? y + ((corner.image * s.rows + row) * s.columns + column) * s.filters
-                         : zeros;
-      }
+    OutputPixels(s, first + m, y, zeros, from);
     Channels<T>(s.filters, [&](int64_t f, auto zero) {
       using V = decltype(zero);
       V rows[4][2];
