@@ -20,8 +20,7 @@ from maml_jax.data import DataSet
 from maml_jax.errors import InputError, check_choice, check_count, check_seed
 from maml_jax.evaluate import Evaluator, summary
 from maml_jax.extras import require
-from maml_jax.tasks import task_mesh
-from maml_jax.train import best_validation, training_tasks
+from maml_jax.train import best_validation, training_mesh, training_tasks
 from maml_jax.tune import tune
 from maml_jax.updates import State, initial_state, task_keys
 
@@ -61,7 +60,8 @@ def _measured_chunk(config: Config, problem: Problem, state: State) -> int:
     source = training_tasks(config, problem)
     items = source.items(task_keys(state.key, 0, config.tasks))
     episodes = jax.jit(jax.vmap(source.sample, (None, 0)))(source.store, items)
-    plan = tune(problem.learner, state.meta, episodes, task_mesh(config.tasks))
+    mesh = training_mesh(config, problem, source, state)
+    plan = tune(problem.learner, state.meta, episodes, mesh)
     _log.info("tasks side by side: %s", plan)
     return plan.chunk
 

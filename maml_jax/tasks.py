@@ -11,6 +11,7 @@ from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from maml_jax import plans
 from maml_jax.errors import InputError, check_count
+from maml_jax.kernels import are_small, sum_tasks
 from maml_jax.types import Episode, Meta, MetaLearner, Metrics
 
 Step: TypeAlias = Callable[..., tuple[tuple[jax.Array, Metrics], Meta]]
@@ -46,18 +47,11 @@ def over_tasks(learner: MetaLearner, chunk: int | None = None, mesh: Mesh | None
         tasks = _count(episodes)
 
         def share(meta, dealt, progress):
-            def one_task(meta, one):
-                episode, counts = one
-                result = learner.value_and_grad(meta, episode, progress)
-                if counts is None:
-                    return result
-                return jax.tree.map(lambda leaf: jnp.where(counts, leaf, 0), result)
-
             size = chunk
             if size is None:
                 plan = plans.recall(learner, meta, dealt[0], devices)
                 size = plans.rule(meta, dealt[0]) if plan is None else plan.chunk
-            sums = _sum(one_task, meta, dealt, size)
+            sums = _sum(_one_task(learner, progress), meta, dealt, size)
             return jax.tree.map(lambda leaf: leaf / tasks, sums)
 
         if mesh is None:
@@ -67,19 +61,51 @@ def over_tasks(learner: MetaLearner, chunk: int | None = None, mesh: Mesh | None
     return step
 
 
-def task_mesh(tasks: int) -> Mesh:
+def task_mesh(
+    tasks: int,
+    learner: MetaLearner | None = None,
+    meta: Meta = None,
+    episodes: Any = None,
+) -> Mesh:
     """A mesh with the axis `tasks`, of as many local devices as give the largest share of so many
     tasks the fewest.
 
     On a CPU JAX sees one device unless told otherwise before it looks; one for each core,
-    `jax.config.update("jax_num_cpu_devices", cores)`, keeps cores busy that XLA leaves idle on
-    networks as small as these.
+    `jax.config.update("jax_num_cpu_devices", cores)`, keeps cores busy that XLA leaves idle.
+
+    Args:
+      tasks: how many there are in a batch.
+      learner: what to do with one of them. If given, tasks so small that one device's call keeps
+        all cores busy (`kernels.are_small`) get one device.
+      meta: its meta-parameters; of them and of `episodes` only shapes and types are used.
+      episodes: a batch of such tasks.
     """
     check_count("tasks", tasks)
     devices = jax.local_devices()
+    if learner is not None and _are_small(learner, meta, episodes):
+        devices = devices[:1]
     share = -(-tasks // len(devices))
     count = -(-tasks // share)
     return jax.make_mesh((count,), ("tasks",), (AxisType.Auto,), devices=devices[:count])
+
+
+def _are_small(learner: MetaLearner, meta: Meta, episodes: Any) -> bool:
+    if plans.rule(meta, episodes) == 1:  # as for convolutions, which to trace takes long
+        return False
+    return are_small(_one_task(learner, 1.0), meta, (episodes, None))
+
+
+def _one_task(learner: MetaLearner, progress: Any) -> Callable:
+    """What is summed over `(episodes, which of them count)`, if not all."""
+
+    def one_task(meta, one):
+        episode, counts = one
+        result = learner.value_and_grad(meta, episode, progress)
+        if counts is None:
+            return result
+        return jax.tree.map(lambda leaf: jnp.where(counts, leaf, 0), result)
+
+    return one_task
 
 
 def _count(episodes: Any) -> int:
@@ -93,6 +119,9 @@ def _sum(one_task: Callable, meta: Meta, dealt: Any, chunk: int) -> Any:
     def total(dealt):
         if chunk == 1:  # no vmap at all: a batched convolution is a slower one
             return one_task(meta, jax.tree.map(lambda leaf: leaf[0], dealt))
+        sums = sum_tasks(one_task, meta, dealt)
+        if sums is not None:
+            return sums
         results = jax.vmap(one_task, in_axes=(None, 0))(meta, dealt)
         return jax.tree.map(lambda leaf: leaf.sum(0), results)
 

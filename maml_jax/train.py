@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from maml_jax import record
 from maml_jax.build import Problem
@@ -20,7 +21,7 @@ from maml_jax.interruption import interruption
 from maml_jax.metrics import Log
 from maml_jax.tasks import task_mesh
 from maml_jax.types import Meta
-from maml_jax.updates import State, make_updates
+from maml_jax.updates import State, make_updates, task_keys
 
 
 class Outcome(NamedTuple):
@@ -44,6 +45,20 @@ def training_tasks(config: Config, problem: Problem) -> TaskSource:
         queries=config.queries,
         by_class=config.algorithm == "pretrained",
     )
+
+
+def training_mesh(config: Config, problem: Problem, source: TaskSource, state: State) -> Mesh:
+    """The devices over which an update's tasks are dealt; tasks whose images are fetched from the
+    host, and those that the config has follow one another, are not counted as small.
+    """
+    if source.load is not None or config.chunk == 1:
+        return task_mesh(config.tasks)
+
+    def sample(store, key):
+        return jax.vmap(source.sample, (None, 0))(store, task_keys(key, 0, config.tasks))
+
+    episodes = jax.eval_shape(sample, source.store, state.key)
+    return task_mesh(config.tasks, problem.learner, state.meta, episodes)
 
 
 def train(
@@ -79,8 +94,8 @@ def _train(
     interrupted: Callable[[], bool],
     quiet: bool,
 ) -> Outcome:
-    mesh = task_mesh(config.tasks)
     source = training_tasks(config, problem)
+    mesh = training_mesh(config, problem, source, state)
     updates = make_updates(problem.learner, source, config, mesh)
     feed = Feed(source, config, state.key, mesh)
     state = jax.device_put(state, feed.everywhere)

@@ -1,4 +1,4 @@
-"""This project as `maml-jax train` runs it: `mj.over_tasks` on a mesh of all devices, untuned.
+"""This project as `maml-jax train` runs it: `mj.over_tasks` on the mesh that suits it, untuned.
 
 The runner gives JAX a device for each core of a CPU, as the program does. How many tasks are
 computed together is the rule's choice, whatever an earlier `mj.tune` found.
@@ -22,7 +22,8 @@ from maml_jax.types import Loss, MetaLearner
 def prepare(workload: Workload, inputs: Inputs, device: str, precision: str = "default") -> Program:
     """The program of `maml_jax`; the runner has chosen the device through `JAX_PLATFORMS`."""
     del device
-    learner, mesh = learner_of(workload, precision), mj.task_mesh(workload.tasks)
+    learner = learner_of(workload, precision)
+    mesh = mesh_of(workload, learner, inputs)
     chunk = plans.rule(learner.init(inputs.weights), episodes_of(inputs), mesh.size)
     return meta_gradient_program(learner, inputs, mesh, chunk)
 
@@ -32,8 +33,14 @@ def prepare_training(
 ) -> Program:
     """Training as the program's own module does it, sampling included."""
     del device
-    learner, mesh = learner_of(workload, precision), mj.task_mesh(workload.tasks)
-    return training_program(workload, learner, inputs, mesh)
+    learner = learner_of(workload, precision)
+    return training_program(workload, learner, inputs, mesh_of(workload, learner, inputs))
+
+
+def mesh_of(workload: Workload, learner: MetaLearner, inputs: Inputs) -> Mesh:
+    """The devices that `maml-jax train` would take for such tasks."""
+    meta = learner.init(jax.tree.map(jax.numpy.asarray, inputs.weights))
+    return mj.task_mesh(workload.tasks, learner, meta, episodes_of(inputs))
 
 
 def learner_of(workload: Workload, precision: str = "default") -> MetaLearner:

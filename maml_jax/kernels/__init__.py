@@ -1,5 +1,6 @@
-"""Convolution with its derivatives, fast where each task has weights of its own."""
+"""What JAX alone computes slowly on a CPU: each task's own convolutions, and small tasks."""
 
 from maml_jax.kernels.convolution import convolve
+from maml_jax.kernels.small_tasks import are_small, sum_tasks
 
-__all__ = ["convolve"]
+__all__ = ["are_small", "convolve", "sum_tasks"]

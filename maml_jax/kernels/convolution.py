@@ -9,7 +9,7 @@ every order and in both modes:
 
 The arrays are `x [groups, images, height, width, channels]`, `w [groups, kernel height, kernel
 width, channels, filters]` and `y` like `x`. `vmap` over tasks makes groups, each with a kernel of
-its own. On a CPU each operation is a call of `cpu/convolution.cc`; elsewhere, and where there is no
+its own. On a CPU each operation is a call of `cpu/convolution.h`; elsewhere, and where there is no
 compiler for it, it is slices and matrix products in JAX.
 """
 

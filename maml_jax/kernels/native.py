@@ -1,4 +1,4 @@
-"""Compiles `cpu/convolution.cc` for this processor, once, and registers its operations with XLA.
+"""Compiles `cpu/library.cc` for this processor, once, and registers its operations with XLA.
 
 As with `torch.compile`, that needs a C++ compiler; without one JAX computes the same more slowly.
 Each type of numbers has a library of its own, compiled when it is first needed and kept in the
@@ -54,7 +54,7 @@ def library(numbers: str) -> ctypes.CDLL | None:
         return None
     command = compiler()
     if command is None:
-        _log.info("no C++ compiler was found; convolutions on the CPU take XLA's products")
+        _log.info("no C++ compiler was found; the CPU takes XLA's products")
         return None
     folder = cache_folder()
     if folder is None or not _writable(folder):
@@ -62,17 +62,17 @@ def library(numbers: str) -> ctypes.CDLL | None:
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     flags = (*FLAGS, f"-DNUMBER={NUMBERS[numbers]}")
     sources = (path.read_text() for path in sorted(SOURCES.glob("*.[ch]*")))
-    path = folder / f"convolution-{code_key(*sources, command, jaxlib.__version__, *flags)}.so"
+    path = folder / f"operations-{code_key(*sources, command, jaxlib.__version__, *flags)}.so"
     with contextlib.suppress(OSError):  # not there, or damaged: made anew
         return ctypes.CDLL(str(path))
     try:
-        _log.info("compiling the convolutions in %s for this processor: %s", numbers, path)
+        _log.info("compiling the operations in %s for this processor: %s", numbers, path)
         _compile(command, flags, path)
         return ctypes.CDLL(str(path))
     except (OSError, subprocess.SubprocessError) as error:
         words = getattr(error, "stderr", None) or str(error)
         reason = words.strip().splitlines()[0] if words.strip() else type(error).__name__
-        _log.warning("convolutions on the CPU take XLA's products, which is slower: %s", reason)
+        _log.warning("the CPU takes XLA's products, which is slower: %s", reason)
         return None
 
 
@@ -96,7 +96,7 @@ def _compile(compiler: str, flags: Sequence[str], path: Path) -> None:
     """Compile for this very processor where the compiler can; whole or not at all."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder, path.name)
-        source = str(SOURCES / "convolution.cc")
+        source = str(SOURCES / "library.cc")
         common = (*flags, f"-I{jax.ffi.include_dir()}", source, "-o", str(made))
         for tuning in ("-march=native", "-mcpu=native", ""):
             command = [compiler, *filter(None, [tuning]), *common]

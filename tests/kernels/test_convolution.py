@@ -206,7 +206,7 @@ print(float(y.sum()), native.library("float32") is not None)
 
 @pytest.mark.parametrize(
     ("compiler", "word"),
-    [("", "no C++ compiler was found"), ("false", "convolutions on the CPU take XLA's products")],
+    [("", "no C++ compiler was found"), ("false", "the CPU takes XLA's products")],
 )
 def test_without_a_working_compiler_it_is_only_slower(tmp_path, compiler, word):
     done = in_new_process(SUM, MAML_JAX_CXX=compiler, MAML_JAX_CACHE=str(tmp_path))

@@ -11,9 +11,7 @@
 #include <mutex>
 #include <vector>
 
-#include "xla/ffi/api/ffi.h"
-
-namespace ffi = xla::ffi;
+#include "buffers.h"
 
 namespace {
 

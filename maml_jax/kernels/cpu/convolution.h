@@ -5,13 +5,15 @@
 // places where that saves more than it costs (`winograd.h`).
 //
 // Arrays are dense: x [groups, images, height, width, channels], w [groups, kernel height, kernel
-// width, channels, filters], y like x with the filters last. A group has its own w. NUMBER, given
-// to the compiler, is the type of what is in them, F32 or F64.
+// width, channels, filters], y like x with the filters last. A group has its own w.
+
+#pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <vector>
 
+#include "buffers.h"
 #include "patches.h"
 #include "shape.h"
 #include "taps.h"
@@ -19,11 +21,6 @@
 #include "winograd.h"
 
 namespace {
-
-constexpr ffi::DataType kType = ffi::NUMBER;
-using T = ffi::NativeType<kType>;
-using Buffer = ffi::Buffer<kType>;
-using Result = ffi::ResultBuffer<kType>;
 
 void Output(const Shape& s, const T* x, const T* w, T* y) {
   if (!s.winograd()) return s.deep() ? TapOutput(s, x, w, y) : DirectOutput(s, x, w, y);
@@ -114,7 +111,7 @@ ffi::Error ConvKernel(ffi::ThreadPool pool, Buffer x, Buffer y, Result w, int64_
   return ffi::Error::Success();
 }
 
-auto Signature() {
+auto ConvSignature() {
   return ffi::Ffi::Bind()
       .Ctx<ffi::ThreadPool>()
       .Arg<Buffer>()
@@ -125,7 +122,3 @@ auto Signature() {
 }
 
 }  // namespace
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_output, ConvImages<false>, Signature());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_input, ConvImages<true>, Signature());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_kernel, ConvKernel, Signature());
