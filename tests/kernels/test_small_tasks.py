@@ -168,7 +168,7 @@ def test_labels():
 def carry_that_swaps(w, x):
     def body(carry, row):
         a, b, total = carry
-        return (b, a * w + row, total + a), (a, total)
+        return (b, a, total * w + row + a), (a, total)
 
     return lax.scan(body, (x.sum(0), x.max(0), w * 0), x, reverse=True)
 
