@@ -44,12 +44,9 @@ def sum_tasks(function: Function, shared: Any, batched: Any) -> Any | None:
         axes = [None] * small.shared + [0] * (len(operands) - small.shared)
         return [result.sum(0) for result in jax.vmap(small.one, axes)(*operands)]
 
-    def native(*operands: jax.Array) -> list[jax.Array]:
-        return small.native(*operands)
-
     @jax.custom_jvp
     def total(*operands):
-        return lax.platform_dependent(*operands, cpu=native, default=plain)
+        return lax.platform_dependent(*operands, cpu=small.native, default=plain)
 
     total.defjvp(lambda primals, tangents: jax.jvp(plain, primals, tangents))
     operands = (*small.constants, *jax.tree.leaves((shared, batched)))

@@ -226,7 +226,7 @@ def _reduce(to: Transcript, equation: Any, value: Value) -> Value:
 
 
 def _argmax(to: Transcript, equation: Any, value: Value) -> Value:
-    """The first place of the maximum."""
+    """The first place of the maximum; one beyond the last where there is NaN."""
     (axis,) = equation.params["axes"]
     steps = [1 if i == axis else 0 for i in range(len(value.shape))]
     most = to.reduce("reduce_max", value, [axis])
@@ -257,11 +257,8 @@ def _select(to: Transcript, equation: Any, which: Value, *cases: Value) -> Value
 
 def _iota(to: Transcript, equation: Any) -> Value:
     shape, axis = equation.params["shape"], equation.params["dimension"]
-    return to.constant(np.broadcast_to(_along(np.arange(shape[axis]), axis, len(shape)), shape))
-
-
-def _along(array: np.ndarray, axis: int, axes: int) -> np.ndarray:
-    return array.reshape([-1 if i == axis else 1 for i in range(axes)])
+    along = [-1 if i == axis else 1 for i in range(len(shape))]
+    return to.constant(np.broadcast_to(np.arange(shape[axis]).reshape(along), shape))
 
 
 def _power(to: Transcript, equation: Any, value: Value) -> Value:
@@ -331,13 +328,16 @@ def _indexed(to: Transcript, equation: Any, value: Value, index: Value) -> tuple
 
 
 def _gather(to: Transcript, equation: Any, value: Value, index: Value) -> Value:
-    """By a sum of which all terms but one are 0, and NaN where there is none."""
+    """By a sum of which all terms but one are 0; what JAX fills in, where there is none."""
+    if equation.invars[0].aval.dtype != to.dtype:
+        raise UnsupportedError("a choice among integers by index")
+    fill = equation.params["fill_value"]
+    nothing = to.constant(np.nan if fill is None else fill)
     here, axis = _indexed(to, equation, value, index)
     chosen = to.elementwise("select_n", value.shape, here, to.constant(0), value)
     found = to.reduce("reduce_max", here, [axis])
     total = to.reduce("reduce_sum", chosen, [axis])
     shape = equation.outvars[0].aval.shape
-    nothing = to.constant(np.nan)
     return to.elementwise("select_n", total.shape, found, nothing, total)._replace(shape=shape)
 
 

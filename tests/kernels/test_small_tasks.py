@@ -162,6 +162,8 @@ def test_labels():
     check(lambda w, one: jax.value_and_grad(loss)(one[0] * w, one[1]), 1.5, (logits, labels))
     lost = sum_tasks(lambda w, one: loss(*one), (), (logits, labels + 1))
     assert jnp.isnan(lost)
+    taken = partial(jnp.take_along_axis, axis=1, mode="fill", fill_value=7.0)
+    check(lambda w, one: taken(one[0], one[1][:, None] * w), 1, (logits, labels + 1))
     assert jnp.isnan(loss(logits[0], labels[0] + 1))
 
 
