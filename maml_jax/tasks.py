@@ -24,11 +24,12 @@ def over_tasks(learner: MetaLearner, chunk: int | None = None, mesh: Mesh | None
 
     Args:
       learner: what to do with one task.
-      chunk: how many tasks are computed together, by `vmap` or, small ones on a CPU, each whole on a
-        core (`kernels.sum_tasks`); the chunks follow one another in a scan that accumulates their
-        gradients, so that memory is a chunk's. It need not divide the number of tasks. None: what `tune` measured for this problem on this machine and remembered; else
-        few enough for a CPU's cache, and all elsewhere (`plans.rule`). Results are the same
-        to rounding, so what must repeat itself to the bit names its chunk.
+      chunk: how many tasks are computed together, by `vmap` or, small ones on a CPU, each whole
+        on a core (`kernels.sum_tasks`); the chunks follow one another in a scan that accumulates
+        their gradients, so that memory is a chunk's. It need not divide the number of tasks. None:
+        what `tune` measured for this problem on this machine and remembered; else few enough for a
+        CPU's cache, and all elsewhere (`plans.rule`). Results are the same to rounding, so what
+        must repeat itself to the bit names its chunk.
       mesh: a mesh with an axis `tasks`, over whose devices the tasks are dealt. Where their number
         does not divide, the last devices compute tasks again that are not counted.
 
