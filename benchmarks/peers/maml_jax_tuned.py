@@ -7,12 +7,7 @@ import sys
 
 import maml_jax as mj
 from benchmarks.peers import Program
-from benchmarks.peers.maml_jax import (
-    episodes_of,
-    learner_of,
-    mesh_of,
-    meta_gradient_program,
-)
+from benchmarks.peers.maml_jax import episodes_of, learner_of, mesh_of, meta_gradient_program
 from benchmarks.workloads import Inputs, Workload
 
 

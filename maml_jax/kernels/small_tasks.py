@@ -92,6 +92,7 @@ def _small(function: Function, shared: Any, batched: Any) -> _Small | None:
         return None
     program, constants, memory = tape.finish(_codes(dtype.name))
     if memory * dtype.itemsize > MEMORY:
+        _log.debug("tasks are left to XLA: one takes %d bytes", memory * dtype.itemsize)
         return None
     same = len(closed.consts) + len(jax.tree.leaves(shared))
 
