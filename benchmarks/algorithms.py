@@ -25,11 +25,12 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import machine
-from maml_jax import over_tasks, runs
-from maml_jax.build import build
-from maml_jax.config import ALGORITHMS, Config
-from maml_jax.recipes import recipe
-from maml_jax.train import train, training_tasks
+from maml_jax import over_tasks
+from maml_jax.training import runs
+from maml_jax.training.build import build
+from maml_jax.training.config import ALGORITHMS, Config
+from maml_jax.training.loop import train, training_tasks
+from maml_jax.training.recipes import recipe
 
 KINDS = {"transductive": True, "each query alone": False}
 """What is judged, and whether queries are predicted together there: by accuracy on images."""

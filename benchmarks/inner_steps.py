@@ -21,7 +21,7 @@ from flax import nnx
 
 import maml_jax as mj
 from benchmarks import machine
-from maml_jax.metagrad import Differentiate
+from maml_jax.core.metagrad import Differentiate
 
 MODES: tuple[Differentiate, ...] = ("mixed", "reverse")
 STEPS = (1, 5, 20)

@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks import machine
 
-TRAIN = [sys.executable, "-m", "maml_jax.cli", "train"]
+TRAIN = [sys.executable, "-m", "maml_jax.cli.commands", "train"]
 PROBLEM = ["--recipe", "sinusoid", "--hidden", "8", "--tasks", "4", "--validation-tasks", "10"]
 PROBLEM += ["--updates-per-dispatch", "50", "--checkpoint-every", "100", "--validate-every", "500"]
 
@@ -58,7 +58,7 @@ def fingerprint(run: Path) -> dict[str, str]:
     import jax
     import numpy as np
 
-    from maml_jax import runs
+    from maml_jax.training import runs
 
     state = runs.load(run)[2]
     digest = hashlib.sha256()

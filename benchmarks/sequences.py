@@ -16,9 +16,9 @@ import jax
 
 from benchmarks import machine
 from benchmarks.algorithms import described, trained
-from maml_jax import runs
-from maml_jax.config import Config
-from maml_jax.recipes import recipe
+from maml_jax.training import runs
+from maml_jax.training.config import Config
+from maml_jax.training.recipes import recipe
 
 SHOWN = (1, 10, 50, 100)
 RATES = {"sgd": (0.04, 0.4, 2.0), "adam": (0.001, 0.01)}

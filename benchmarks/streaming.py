@@ -43,14 +43,14 @@ def measure(
     import jax
 
     jax.config.update("jax_num_cpu_devices", machine.cores())
-    from maml_jax.build import Problem, build_learner, build_model
-    from maml_jax.config import Config
+    from maml_jax.adapters.flax import from_flax
+    from maml_jax.batching.over_tasks import task_mesh
     from maml_jax.data.images import ImageSet
     from maml_jax.data.listing import map_pixels
-    from maml_jax.feed import Feed
-    from maml_jax.flax_adapter import from_flax
-    from maml_jax.tasks import task_mesh
-    from maml_jax.updates import initial_state, make_updates
+    from maml_jax.training.build import Problem, build_learner, build_model
+    from maml_jax.training.config import Config
+    from maml_jax.training.prefetch import Feed
+    from maml_jax.training.updates import initial_state, make_updates
 
     images, mapped = map_pixels(path, (classes * EACH, SIDE, SIDE, 3))
     data = ImageSet(

@@ -5,6 +5,8 @@ and how tasks are batched.
 """
 
 from maml_jax import losses, models
+from maml_jax.adapters.flax import from_flax
+from maml_jax.adapters.precision import in_precision
 from maml_jax.algorithms import (
     anil,
     boil,
@@ -21,11 +23,9 @@ from maml_jax.algorithms import (
     reptile,
     scratch,
 )
-from maml_jax.flax_adapter import from_flax
-from maml_jax.plans import Plan
-from maml_jax.precision import in_precision
-from maml_jax.tasks import over_tasks, task_mesh
-from maml_jax.tune import tune
+from maml_jax.batching.over_tasks import over_tasks, task_mesh
+from maml_jax.batching.plans import Plan
+from maml_jax.batching.tune import tune
 from maml_jax.types import Batch, Episode, MetaLearner
 from maml_jax.version import __version__
 

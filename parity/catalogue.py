@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from maml_jax.trees import path_name
+from maml_jax.core.trees import path_name
 from parity.problem import Problem
 
 WEIGHT_DECAYS = (1e-4, 5e-4, 1e-3, 1e-2)

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 
 import maml_jax as mj
+from maml_jax.core.trees import by_path
 from maml_jax.errors import InputError
-from maml_jax.trees import by_path
 from parity.catalogue import Catalogue
 from parity.problem import Problem
 

@@ -11,8 +11,8 @@ from problems import Compilations, classification, conv4, distance, perceptron
 
 import maml_jax as mj
 from maml_jax.algorithms.anil import is_head
-from maml_jax.checkpoint import Checkpoints
-from maml_jax.updates import State
+from maml_jax.training.checkpoints import Checkpoints
+from maml_jax.training.updates import State
 
 ALGORITHMS = {
     "maml": mj.maml,

@@ -8,8 +8,8 @@ import pytest
 from problems import classification, distance, perceptron
 
 import maml_jax as mj
+from maml_jax.core.solvers import conjugate_gradients
 from maml_jax.errors import InputError
-from maml_jax.solvers import conjugate_gradients
 
 
 def line(params, x):

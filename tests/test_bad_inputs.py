@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maml_jax import runs
 from maml_jax.cli import main
-from maml_jax.config import Config
-from maml_jax.recipes import recipe
-from maml_jax.train import train
+from maml_jax.training import runs
+from maml_jax.training.config import Config
+from maml_jax.training.loop import train
+from maml_jax.training.recipes import recipe
 
 COUNTS = [
     *("ways", "shots", "queries", "filters", "tasks", "updates", "updates-per-dispatch"),

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import maml_jax.data
-from maml_jax import metrics, runs
 from maml_jax.cli import main
+from maml_jax.training import metrics, runs
 
 SINUSOID = ["train", "--recipe", "sinusoid", "--updates-per-dispatch", "5"]
 SINUSOID += ["--validate-every", "10", "--validation-tasks", "20", "--checkpoint-every", "20"]
@@ -114,7 +114,7 @@ def test_images_end_to_end(tmp_path, capsys, monkeypatch):
 
 def test_a_signal_saves_and_the_run_goes_on(tmp_path):
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "maml_jax.cli", *SINUSOID, "--updates", "1000000"]
+    command = [sys.executable, "-m", "maml_jax.cli.commands", *SINUSOID, "--updates", "1000000"]
     process = subprocess.Popen([*command, "--out", str(run)], stderr=subprocess.PIPE, text=True)
     while not metrics.read(run):
         assert process.poll() is None

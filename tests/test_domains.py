@@ -7,11 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-import maml_jax.feed
-from maml_jax import metrics, runs
+import maml_jax.training.prefetch
 from maml_jax.cli import main
-from maml_jax.recipes import recipe
-from maml_jax.train import train
+from maml_jax.training import metrics, runs
+from maml_jax.training.loop import train
+from maml_jax.training.recipes import recipe
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_fetching_changes_nothing_but_where_the_data_is(pictures, tmp_path, monk
     # A block holds one update, three, or more than there are; validation fetches as well.
     one = 4 * 3 * 2 * 12 * 12 * 3
     for limit, block in ((None, 1), (0.0, 1), (0.0, 3 * one), (0.0, 100 * one)):
-        monkeypatch.setattr(maml_jax.feed, "BLOCK_BYTES", block)
+        monkeypatch.setattr(maml_jax.training.prefetch, "BLOCK_BYTES", block)
         run = tmp_path / str(len(states))
         chosen = config(pictures, in_memory_gb=limit)
         chosen, problem, state = runs.create(chosen, run)
@@ -72,7 +72,7 @@ def test_fetching_changes_nothing_but_where_the_data_is(pictures, tmp_path, monk
 
 
 def test_a_run_on_fetched_data_resumes_in_the_same_bits(pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr(maml_jax.feed, "BLOCK_BYTES", 3 * 4 * 3 * 2 * 12 * 12 * 3)
+    monkeypatch.setattr(maml_jax.training.prefetch, "BLOCK_BYTES", 3 * 4 * 3 * 2 * 12 * 12 * 3)
     whole = config(pictures, in_memory_gb=0.0)
     whole, problem, state = runs.create(whole, tmp_path / "whole")
     expected = train(whole, tmp_path / "whole", problem, state, quiet=True).state

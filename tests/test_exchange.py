@@ -12,13 +12,13 @@ import safetensors.numpy
 from flax import nnx
 
 import maml_jax as mj
-from maml_jax import runs
-from maml_jax.build import build
 from maml_jax.cli import main
-from maml_jax.config import Config
 from maml_jax.errors import InputError
 from maml_jax.exchange import flatten, flattened_layers, match, to_flax, to_torch, torch_names
 from maml_jax.exchange.storage import read
+from maml_jax.training import runs
+from maml_jax.training.build import build
+from maml_jax.training.config import Config
 
 rngs = nnx.Rngs(0)
 MODELS = {

@@ -7,8 +7,8 @@ import pytest
 from problems import classification, conv4, distance
 
 import maml_jax as mj
+from maml_jax.core.metagrad import inner_gradient
 from maml_jax.errors import InputError
-from maml_jax.metagrad import inner_gradient
 
 
 def loss(fast, context):

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from maml_jax import metrics
+from maml_jax.training import metrics
 
 
 def test_interval_by_hand():

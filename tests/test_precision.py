@@ -9,9 +9,9 @@ from flax import nnx
 from problems import classification, conv4, distance
 
 import maml_jax as mj
-from maml_jax.build import build
-from maml_jax.config import Config
 from maml_jax.errors import InputError
+from maml_jax.training.build import build
+from maml_jax.training.config import Config
 
 WORDS = {"float32": "HIGHEST", "tensorfloat32": "HIGH"}
 

@@ -15,12 +15,12 @@ import numpy as np
 import optax
 import pytest
 
-from maml_jax import metrics, runs
-from maml_jax.checkpoint import Checkpoints
 from maml_jax.errors import InputError
-from maml_jax.recipes import recipe
-from maml_jax.train import TrainingError, best_validation, train
-from maml_jax.updates import outer_optimizer
+from maml_jax.training import metrics, runs
+from maml_jax.training.checkpoints import Checkpoints
+from maml_jax.training.loop import TrainingError, best_validation, train
+from maml_jax.training.recipes import recipe
+from maml_jax.training.updates import outer_optimizer
 
 SMALL = dataclasses.replace(
     recipe("sinusoid"),
@@ -162,7 +162,7 @@ def test_data_that_was_changed_is_not_gone_on_with(copy, monkeypatch):
 
 
 def test_other_versions_are_told(copy, monkeypatch, caplog):
-    monkeypatch.setattr("maml_jax.record.versions", lambda: {"jax": "0.0"})
+    monkeypatch.setattr("maml_jax.training.provenance.versions", lambda: {"jax": "0.0"})
     runs.load(copy)
     assert "may differ in the last bits" in caplog.text
 
@@ -224,8 +224,8 @@ def test_a_disk_that_is_nearly_full_is_said_in_one_line(tmp_path, monkeypatch, c
 @pytest.fixture
 def poisoned(monkeypatch):
     """Task 3 of updates 5 and 6 has a point at infinity."""
-    import maml_jax.data.sinusoid as sinusoid
-    from maml_jax.updates import task_keys
+    import maml_jax.data.sets.sinusoid as sinusoid
+    from maml_jax.training.updates import task_keys
 
     bad = [
         jax.random.key_data(key)
@@ -293,7 +293,7 @@ def test_what_overflows_is_not_kept_though_the_loss_is_finite(tmp_path, size):
 
 def test_training_ends_when_validations_get_no_better(tmp_path, monkeypatch):
     scores = iter([0.5, 0.4, 0.45, 0.46, 0.3])
-    monkeypatch.setattr("maml_jax.train.summary", lambda _: {"loss": next(scores)})
+    monkeypatch.setattr("maml_jax.training.loop.summary", lambda _: {"loss": next(scores)})
     run = tmp_path / "run"
     outcome = trained(run, updates=40, patience=2)
     assert outcome.ended == "early"
@@ -357,7 +357,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path):
     """Also while the main thread is in a call that takes a minute, as it is in a dispatch."""
     code = """
 import hashlib
-from maml_jax.interruption import interruption
+from maml_jax.training.interruption import interruption
 with interruption() as interrupted:
     print("ready", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**8)

@@ -11,10 +11,10 @@ import pytest
 from problems import classification, distance, perceptron
 
 import maml_jax as mj
-from maml_jax import plans
+from maml_jax.batching import plans
 from maml_jax.errors import InputError
 
-tuning = sys.modules["maml_jax.tune"]  # `mj.tune` is the function
+tuning = sys.modules["maml_jax.batching.tune"]  # `mj.tune` is the function
 params, apply = perceptron()
 TASKS = classification(tasks=6)
 

@@ -15,7 +15,7 @@ from benchmarks.peers import Program
 from benchmarks.peers.jax_program import jax_program
 from benchmarks.peers.maml_jax_training import training_program
 from benchmarks.workloads import MLP, Conv4, Inputs, Network, Workload
-from maml_jax import plans
+from maml_jax.batching import plans
 from maml_jax.types import Loss, MetaLearner
 
 

@@ -1,6 +1,7 @@
 """Training by this project's own loop: sampling, meta-gradient and Adam, all in one dispatch.
 
-Claim: what is timed is `maml_jax.updates.make_updates`, the compiled program that `maml-jax train`
+Claim: what is timed is `maml_jax.training.updates.make_updates`, the compiled program that
+`maml-jax train`
 runs between two looks from the host; nothing is left out but logs and checkpoints.
 """
 
@@ -14,13 +15,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from benchmarks.peers import CHECKED_UPDATES, META_LR, Program
 from benchmarks.peers.jax_program import peak_bytes, result
 from benchmarks.workloads import MLP, Inputs, Workload, make_images
-from maml_jax.build import Problem
-from maml_jax.config import Config
 from maml_jax.data.images import ImageSet
-from maml_jax.data.sinusoid import sample_sinusoid
+from maml_jax.data.sets.sinusoid import sample_sinusoid
 from maml_jax.data.tasks import TaskSource
+from maml_jax.training.build import Problem
+from maml_jax.training.config import Config
+from maml_jax.training.updates import initial_state, make_updates
 from maml_jax.types import Batch, Episode, MetaLearner
-from maml_jax.updates import initial_state, make_updates
 
 DATA: Any = None  # neither training nor sampling looks at the data set
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from maml_jax.algorithms.maml import maml
-from maml_jax.inner.rule import Adapts
+from maml_jax.core.rule import Adapts
 from maml_jax.types import Apply, MetaLearner
 
 

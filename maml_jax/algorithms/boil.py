@@ -4,7 +4,7 @@ from typing import Any
 
 from maml_jax.algorithms.anil import is_head
 from maml_jax.algorithms.maml import maml
-from maml_jax.inner.rule import Adapts
+from maml_jax.core.rule import Adapts
 from maml_jax.types import Apply, MetaLearner
 
 

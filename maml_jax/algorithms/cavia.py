@@ -4,10 +4,10 @@ from typing import Any
 
 import optax
 
+from maml_jax.core.estimators import inner_optimizer_from, unrolled
+from maml_jax.core.rule import Adapts
 from maml_jax.errors import check_count, check_seed
-from maml_jax.estimators import inner_optimizer_from, unrolled
 from maml_jax.inner import context
-from maml_jax.inner.rule import Adapts
 from maml_jax.types import Apply, MetaLearner
 
 

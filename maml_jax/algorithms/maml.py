@@ -4,9 +4,9 @@ from typing import Any
 
 import optax
 
-from maml_jax.estimators import inner_optimizer_from, unrolled
+from maml_jax.core.estimators import inner_optimizer_from, unrolled
+from maml_jax.core.rule import Adapts
 from maml_jax.inner import descent
-from maml_jax.inner.rule import Adapts
 from maml_jax.types import Apply, MetaLearner
 
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from maml_jax.core.estimators import unrolled
+from maml_jax.core.rule import Adapts
 from maml_jax.errors import InputError, check_count, check_number
-from maml_jax.estimators import unrolled
 from maml_jax.inner import per_step
-from maml_jax.inner.rule import Adapts
 from maml_jax.types import Apply, MetaLearner
 
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from maml_jax.core.estimators import unrolled
+from maml_jax.core.rule import Adapts
 from maml_jax.errors import check_number
-from maml_jax.estimators import unrolled
 from maml_jax.inner import learned_rates
-from maml_jax.inner.rule import Adapts
 from maml_jax.types import Apply, MetaLearner
 
 

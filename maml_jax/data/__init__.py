@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 
 from maml_jax.data import splits
-from maml_jax.data.cifar import list_cifar
 from maml_jax.data.folders import from_path, list_miniimagenet
-from maml_jax.data.glyphs import list_glyphs
 from maml_jax.data.images import ImageSet
 from maml_jax.data.listing import Listing, read_pixels
-from maml_jax.data.mnist import list_mnist
-from maml_jax.data.omniglot import CLASS_SPLITS, list_omniglot
 from maml_jax.data.prepared import find, from_prepared, superclasses
-from maml_jax.data.sequences import Sequences
-from maml_jax.data.sinusoid import Sinusoid
+from maml_jax.data.sets.cifar import list_cifar
+from maml_jax.data.sets.glyphs import list_glyphs
+from maml_jax.data.sets.mnist import list_mnist
+from maml_jax.data.sets.omniglot import CLASS_SPLITS, list_omniglot
+from maml_jax.data.sets.sequences import Sequences
+from maml_jax.data.sets.sinusoid import Sinusoid
 from maml_jax.data.tasks import DataSet, TaskSource
 from maml_jax.errors import InputError, check_count
 

@@ -17,8 +17,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from maml_jax.config import Config
 from maml_jax.errors import InputError
+from maml_jax.training.config import Config
 
 Arrays: TypeAlias = dict[str, np.ndarray]
 Flattened: TypeAlias = Mapping[str, tuple[int, int, int]]

@@ -10,17 +10,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from maml_jax import record, runs
-from maml_jax.build import Problem
-from maml_jax.checkpoint import Checkpoints
-from maml_jax.config import Config
+from maml_jax.core.trees import by_path, path_name
 from maml_jax.errors import InputError
 from maml_jax.exchange import storage
 from maml_jax.exchange.layouts import Arrays, flatten, flattened_layers
 from maml_jax.exchange.matching import match
 from maml_jax.exchange.networks import to_flax, to_torch, torch_names
-from maml_jax.trees import by_path, path_name
-from maml_jax.updates import initial_state
+from maml_jax.training import provenance as record
+from maml_jax.training import runs
+from maml_jax.training.build import Problem
+from maml_jax.training.checkpoints import Checkpoints
+from maml_jax.training.config import Config
+from maml_jax.training.updates import initial_state
 from maml_jax.version import __version__
 
 EXTRAS = "meta."

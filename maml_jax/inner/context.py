@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from maml_jax.core.rule import Adapts, InnerRule, Part
+from maml_jax.core.trees import by_path, path_name
 from maml_jax.errors import InputError
-from maml_jax.inner.rule import Adapts, InnerRule, Part
-from maml_jax.trees import by_path, path_name
 
 
 def context(

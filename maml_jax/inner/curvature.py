@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from maml_jax.core.rule import Adapts, InnerRule, Part
+from maml_jax.core.trees import by_path, path_name
 from maml_jax.inner.descent import descent
-from maml_jax.inner.rule import Adapts, InnerRule, Part
-from maml_jax.trees import by_path, path_name
 
 
 def curvature(optimizer: optax.GradientTransformation, adapts: Adapts | None = None) -> InnerRule:

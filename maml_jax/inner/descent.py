@@ -2,7 +2,7 @@
 
 import optax
 
-from maml_jax.inner.rule import Adapts, InnerRule, Part
+from maml_jax.core.rule import Adapts, InnerRule, Part
 
 
 def descent(optimizer: optax.GradientTransformation, adapts: Adapts | None = None) -> InnerRule:

@@ -5,9 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from maml_jax.core.rule import InnerRule
+from maml_jax.core.trees import by_path, path_name
 from maml_jax.errors import InputError
-from maml_jax.inner.rule import InnerRule
-from maml_jax.trees import by_path, path_name
 from maml_jax.types import Apply, Batch, Params
 
 

@@ -2,7 +2,7 @@
 
 import jax
 
-from maml_jax.inner.rule import Adapts, InnerRule, Part
+from maml_jax.core.rule import Adapts, InnerRule, Part
 
 
 def proximal(rule: InnerRule, strength: float, adapts: Adapts | None = None) -> InnerRule:

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from maml_jax.inner.rule import Adapts, InnerRule, Part
-from maml_jax.trees import by_path, path_name
+from maml_jax.core.rule import Adapts, InnerRule, Part
+from maml_jax.core.trees import by_path, path_name
 
 
 def learned_rates(inner_lr: float, adapts: Adapts | None = None) -> InnerRule:

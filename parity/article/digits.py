@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from maml_jax.data.mnist import read_digits
+from maml_jax.data.sets.mnist import read_digits
 from maml_jax.errors import InputError
 from parity.article.settings import BATCH
 

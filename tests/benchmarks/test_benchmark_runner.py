@@ -11,7 +11,7 @@ from benchmarks import memory, runner
 from benchmarks.peers import PEERS
 from benchmarks.peers import maml_jax as untuned
 from benchmarks.workloads import MLP, Workload, make_inputs
-from maml_jax import plans
+from maml_jax.batching import plans
 
 TINY = Workload("tiny", MLP(hidden=(3,)), 3, 2, 2, 1, 0.1)
 TRAINING = Workload("training", MLP(hidden=(3,)), 3, 2, 2, 1, 0.1, updates=10)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from maml_jax.data.images import ImageSet
-from maml_jax.data.sinusoid import Sinusoid, sample_sinusoid
+from maml_jax.data.sets.sinusoid import Sinusoid, sample_sinusoid
 from maml_jax.errors import InputError
 
 

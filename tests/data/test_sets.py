@@ -14,7 +14,7 @@ from PIL import Image
 import maml_jax.data
 from maml_jax.data import glyphs, load, omniglot
 from maml_jax.data.archive import Files
-from maml_jax.data.sequences import trace
+from maml_jax.data.sets.sequences import trace
 from maml_jax.errors import InputError
 
 

@@ -100,11 +100,11 @@ def test_over_tasks_takes_it_and_has_every_derivative(monkeypatch):
         twice = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf * 0.9]), meta)
         return slopes, moved, jax.vmap(of_all, (0, None))(twice, episodes)
 
-    monkeypatch.setattr("maml_jax.tasks.sum_tasks", watched)
+    monkeypatch.setattr("maml_jax.batching.over_tasks.sum_tasks", watched)
     tape = jax.jit(everything)(meta, episodes)
     assert taken
     assert all(result is not None for result in taken)
-    monkeypatch.setattr("maml_jax.tasks.sum_tasks", lambda *_: None)
+    monkeypatch.setattr("maml_jax.batching.over_tasks.sum_tasks", lambda *_: None)
     assert distance(tape, jax.jit(lambda *both: everything(*both))(meta, episodes)) < 1e-12
 
 

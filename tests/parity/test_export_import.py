@@ -13,11 +13,11 @@ from torch.nn import functional
 
 import maml_jax as mj
 import maml_jax.data
-from maml_jax import runs
-from maml_jax.build import build, build_model
 from maml_jax.cli import main
-from maml_jax.config import Config
 from maml_jax.exchange import flatten, flattened_layers, to_flax, to_torch
+from maml_jax.training import runs
+from maml_jax.training.build import build, build_model
+from maml_jax.training.config import Config
 
 
 def norm(channels, kind=torch.nn.BatchNorm2d):

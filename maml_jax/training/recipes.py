@@ -10,8 +10,8 @@ that batch norm sees batches more like those at test.
 from dataclasses import replace
 from typing import Any
 
-from maml_jax.config import ALGORITHMS, Config
 from maml_jax.errors import check_choice
+from maml_jax.training.config import ALGORITHMS, Config
 
 _omniglot = Config(data="omniglot", updates=60_000, meta_lr=2e-3)
 _five_way = replace(_omniglot, queries=5, inner_lr=0.4, inner_steps=1, evaluation_steps=3, tasks=32)

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
+from maml_jax.core.trees import combine
 from maml_jax.errors import check_choice
-from maml_jax.trees import combine
 
 Differentiate: TypeAlias = Literal["mixed", "reverse", "first_order"]
 ContextLoss: TypeAlias = Callable[[Any, Any], jax.Array]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from maml_jax.config import Config
+from maml_jax.training.config import Config
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from maml_jax import metrics
-from maml_jax.build import Problem
-from maml_jax.config import Config
 from maml_jax.extras import require
+from maml_jax.training import metrics
+from maml_jax.training.build import Problem
+from maml_jax.training.config import Config
 from maml_jax.types import Batch, Episode, Meta, MetaLearner
 
 GOOD, BAD, QUIET = "#1a7f4b", "#c0392b", "#888888"

@@ -9,7 +9,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
-from maml_jax import plans
+from maml_jax.batching import plans
 from maml_jax.errors import InputError, check_count
 from maml_jax.kernels import are_small, sum_tasks
 from maml_jax.types import Episode, Meta, MetaLearner, Metrics

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 
+from maml_jax.core.trees import combine, partition, path_name
 from maml_jax.errors import InputError
-from maml_jax.trees import combine, partition, path_name
 from maml_jax.types import Batch, Meta, Params
 
 Adapts: TypeAlias = Callable[[str], bool]

@@ -7,10 +7,10 @@ import optax
 from flax import nnx
 
 from maml_jax import algorithms, models
-from maml_jax.config import TAKEN_BY, Config
+from maml_jax.adapters.flax import from_flax
+from maml_jax.adapters.precision import in_precision
 from maml_jax.data import DataSet, load
-from maml_jax.flax_adapter import from_flax
-from maml_jax.precision import in_precision
+from maml_jax.training.config import TAKEN_BY, Config
 from maml_jax.types import Apply, MetaLearner, Params
 
 

@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maml_jax.arguments import parse, peek
+from maml_jax.cli.parsing import parse, peek
 from maml_jax.errors import InputError, check_choice, check_count
 from maml_jax.extras import require
 
 if TYPE_CHECKING:
-    from maml_jax.config import Config
-    from maml_jax.options import Resume
+    from maml_jax.cli.options import Resume
+    from maml_jax.training.config import Config
 
 USAGE = """usage: maml-jax COMMAND [options]
 
@@ -103,9 +103,9 @@ def program() -> None:
 
 
 def train_command(arguments: list[str]) -> int:
-    from maml_jax import metrics, report, runs
-    from maml_jax.config import RESUMABLE
-    from maml_jax.train import TrainingError, best_validation, train
+    from maml_jax.training import metrics, report, runs
+    from maml_jax.training.config import RESUMABLE
+    from maml_jax.training.loop import TrainingError, best_validation, train
 
     going_on = peek(arguments, "resume") is not None
     if going_on:
@@ -144,8 +144,8 @@ def train_command(arguments: list[str]) -> int:
 
 
 def _new_run(arguments: list[str]) -> tuple["Config", Path]:
-    from maml_jax.options import Train
-    from maml_jax.recipes import RECIPES
+    from maml_jax.cli.options import Train
+    from maml_jax.training.recipes import RECIPES
 
     about = f"Meta-train a model by a recipe: {', '.join(RECIPES)}."
     name, algorithm = peek(arguments, "recipe"), peek(arguments, "algorithm")
@@ -157,7 +157,7 @@ def _new_run(arguments: list[str]) -> tuple["Config", Path]:
 
 
 def _default(name: str | None, algorithm: str | None) -> "Config":
-    from maml_jax.recipes import recipe
+    from maml_jax.training.recipes import recipe
 
     return recipe(
         "quickstart" if name is None else name, "maml" if algorithm is None else algorithm
@@ -171,15 +171,15 @@ def _with_data_dir(config: Any) -> Any:
 
 
 def _old_run(arguments: list[str]) -> "Resume":
-    from maml_jax.options import Resume
+    from maml_jax.cli.options import Resume
 
     return parse(Resume, arguments, "maml-jax train", "Go on with a run that was stopped.")
 
 
 def evaluate_command(arguments: list[str]) -> int:
-    from maml_jax import runs
-    from maml_jax.metrics import to_json
-    from maml_jax.options import Evaluate
+    from maml_jax.cli.options import Evaluate
+    from maml_jax.training import runs
+    from maml_jax.training.metrics import to_json
 
     options = parse(Evaluate, arguments, "maml-jax evaluate", "Test a trained model on new tasks.")
     values = dataclasses.asdict(options)
@@ -192,8 +192,8 @@ def evaluate_command(arguments: list[str]) -> int:
 
 
 def report_command(arguments: list[str]) -> int:
-    from maml_jax import report, runs
-    from maml_jax.options import Report
+    from maml_jax.cli.options import Report
+    from maml_jax.training import report, runs
 
     options = parse(Report, arguments, "maml-jax report", "Draw the pictures of a run again.")
     config, problem, state = runs.load(options.run)
@@ -203,8 +203,8 @@ def report_command(arguments: list[str]) -> int:
 
 
 def export_command(arguments: list[str]) -> int:
+    from maml_jax.cli.options import Export
     from maml_jax.exchange.transfer import export_run
-    from maml_jax.options import Export
 
     about = "Write the meta-learned weights of a run by PyTorch's names and in its layouts."
     options = parse(Export, arguments, "maml-jax export", about)
@@ -216,8 +216,8 @@ def export_command(arguments: list[str]) -> int:
 def import_command(arguments: list[str]) -> int:
     from tyro import MISSING
 
+    from maml_jax.cli.options import Import
     from maml_jax.exchange.transfer import import_run
-    from maml_jax.options import Import
 
     about = "Make a run of PyTorch's weights; what else it is comes from a recipe and options."
     name, algorithm = peek(arguments, "recipe"), peek(arguments, "algorithm")
@@ -235,8 +235,8 @@ def import_command(arguments: list[str]) -> int:
 
 
 def prepare_command(arguments: list[str]) -> int:
+    from maml_jax.cli.options import Prepare
     from maml_jax.data.prepared import prepare
-    from maml_jax.options import Prepare
 
     about = "Download a data set by TensorFlow Datasets and store it so that training can read it."
     options = parse(Prepare, arguments, "maml-jax data prepare", about)
@@ -246,9 +246,9 @@ def prepare_command(arguments: list[str]) -> int:
 
 
 def show_command(arguments: list[str]) -> int:
-    from maml_jax import sheet
+    from maml_jax.cli.options import Show
     from maml_jax.data import ImageSet, load
-    from maml_jax.options import Show
+    from maml_jax.data import preview as sheet
 
     about = "Draw a sheet of a data set's classes and of episodes, and say what it holds."
     options = _with_data_dir(parse(Show, arguments, "maml-jax data show", about))

@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from maml_jax.core.metagrad import Differentiate
+from maml_jax.core.rule import Adapts, Part
+from maml_jax.core.solvers import conjugate_gradients, neumann
 from maml_jax.errors import InputError, check_choice, check_count, check_number
 from maml_jax.inner import InnerLoop, InnerRule, proximal
-from maml_jax.inner.rule import Adapts, Part
 from maml_jax.losses import accuracy, is_classification, softmax_cross_entropy
-from maml_jax.metagrad import Differentiate
-from maml_jax.solvers import conjugate_gradients, neumann
 from maml_jax.types import Apply, Batch, Episode, Loss, MetaLearner, Metrics
 
 Solver: TypeAlias = Literal["cg", "neumann"]

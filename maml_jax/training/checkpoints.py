@@ -13,9 +13,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from maml_jax.core.trees import path_name
 from maml_jax.errors import InputError
 from maml_jax.extras import require
-from maml_jax.trees import path_name
 
 MANIFEST = "manifest.json"
 SPARE = 2**18

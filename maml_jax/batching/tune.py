@@ -9,10 +9,10 @@ from typing import Any
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from maml_jax import plans
+from maml_jax.batching import plans
+from maml_jax.batching.over_tasks import over_tasks
+from maml_jax.batching.plans import Plan
 from maml_jax.errors import InputError, check_number
-from maml_jax.plans import Plan
-from maml_jax.tasks import over_tasks
 from maml_jax.types import Episode, Meta, MetaLearner
 
 REPEATS = 5

@@ -9,19 +9,19 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from maml_jax import record
-from maml_jax.build import Problem
-from maml_jax.checkpoint import Checkpoints
-from maml_jax.config import Config
+from maml_jax.batching.over_tasks import task_mesh
 from maml_jax.data import TaskSource
-from maml_jax.evaluate import Evaluator, summary
 from maml_jax.extras import require
-from maml_jax.feed import Feed
-from maml_jax.interruption import interruption
-from maml_jax.metrics import Log
-from maml_jax.tasks import task_mesh
+from maml_jax.training import provenance as record
+from maml_jax.training.build import Problem
+from maml_jax.training.checkpoints import Checkpoints
+from maml_jax.training.config import Config
+from maml_jax.training.evaluate import Evaluator, summary
+from maml_jax.training.interruption import interruption
+from maml_jax.training.metrics import Log
+from maml_jax.training.prefetch import Feed
+from maml_jax.training.updates import State, make_updates, task_keys
 from maml_jax.types import Meta
-from maml_jax.updates import State, make_updates, task_keys
 
 
 class Outcome(NamedTuple):

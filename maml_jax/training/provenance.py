@@ -9,9 +9,9 @@ from typing import Any
 
 import jax
 
-from maml_jax.config import RESUMABLE, Config
 from maml_jax.data import DataSet
 from maml_jax.errors import InputError
+from maml_jax.training.config import RESUMABLE, Config
 
 _log = logging.getLogger("maml_jax")
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from maml_jax.core.metagrad import Differentiate, inner_gradient
+from maml_jax.core.rule import InnerRule
 from maml_jax.errors import check_count
-from maml_jax.inner.rule import InnerRule
-from maml_jax.metagrad import Differentiate, inner_gradient
 from maml_jax.types import Apply, Batch, Loss, Meta, Params
 
 

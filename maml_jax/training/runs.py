@@ -12,17 +12,18 @@ from typing import Any
 
 import jax
 
-from maml_jax import metrics, record
-from maml_jax.build import Problem, build, load_data
-from maml_jax.checkpoint import Checkpoints
-from maml_jax.config import Config, read_config
+from maml_jax.batching.tune import tune
 from maml_jax.data import DataSet
 from maml_jax.errors import InputError, check_choice, check_count, check_seed
-from maml_jax.evaluate import Evaluator, summary
 from maml_jax.extras import require
-from maml_jax.train import best_validation, training_mesh, training_tasks
-from maml_jax.tune import tune
-from maml_jax.updates import State, initial_state, task_keys
+from maml_jax.training import metrics
+from maml_jax.training import provenance as record
+from maml_jax.training.build import Problem, build, load_data
+from maml_jax.training.checkpoints import Checkpoints
+from maml_jax.training.config import Config, read_config
+from maml_jax.training.evaluate import Evaluator, summary
+from maml_jax.training.loop import best_validation, training_mesh, training_tasks
+from maml_jax.training.updates import State, initial_state, task_keys
 
 _log = logging.getLogger("maml_jax")
 

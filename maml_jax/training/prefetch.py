@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from maml_jax.config import Config
 from maml_jax.data import TaskSource
-from maml_jax.updates import task_keys
+from maml_jax.training.config import Config
+from maml_jax.training.updates import task_keys
 
 BLOCK_BYTES = 16 * 2**20
 

@@ -10,9 +10,9 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from maml_jax import algorithms
+from maml_jax.adapters.precision import PRECISIONS
+from maml_jax.core.metagrad import Differentiate
 from maml_jax.errors import InputError, check_choice, check_count, check_number, check_seed
-from maml_jax.metagrad import Differentiate
-from maml_jax.precision import PRECISIONS
 
 ALGORITHMS = tuple(name.replace("_", "-") for name in algorithms.__all__)
 MODELS = ("conv4", "resnet12", "article-cnn", "mlp", "gru", "lstm")

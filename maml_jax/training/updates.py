@@ -9,11 +9,11 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from maml_jax import plans
-from maml_jax.build import Problem
-from maml_jax.config import Config
+from maml_jax.batching import plans
+from maml_jax.batching.over_tasks import over_tasks
 from maml_jax.data import TaskSource
-from maml_jax.tasks import over_tasks
+from maml_jax.training.build import Problem
+from maml_jax.training.config import Config
 from maml_jax.types import Meta, MetaLearner
 
 

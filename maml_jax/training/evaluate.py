@@ -9,7 +9,7 @@ import numpy as np
 
 from maml_jax.data import TaskSource
 from maml_jax.losses import accuracy, is_classification
-from maml_jax.metrics import confidence_95
+from maml_jax.training.metrics import confidence_95
 from maml_jax.types import Episode, Meta, MetaLearner, Params
 
 TASKS_PER_DISPATCH = 50

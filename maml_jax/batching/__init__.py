@@ -1,0 +1,1 @@
+"""How tasks are batched: in chunks, and over devices."""
