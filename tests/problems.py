@@ -70,14 +70,3 @@ class Compilations:
 
     def _note(self, event, *_, **__):
         self.count += event == "/jax/core/compile/backend_compile_duration"
-
-
-def numbers(*shape, seed=0):
-    """Normally distributed, in the precision in force."""
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape))
-
-
-def by_vmap(function, shared, batched):
-    """The sum of the function over the leading axis of `batched`."""
-    results = jax.vmap(function, (None, 0))(shared, batched)
-    return jax.tree.map(lambda leaf: leaf.sum(0), results)

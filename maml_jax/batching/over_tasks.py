@@ -11,7 +11,6 @@ from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from maml_jax.batching import plans
 from maml_jax.errors import InputError, check_count
-from maml_jax.kernels import are_small, sum_tasks
 from maml_jax.types import Episode, Meta, MetaLearner, Metrics
 
 Step: TypeAlias = Callable[..., tuple[tuple[jax.Array, Metrics], Meta]]
@@ -24,12 +23,11 @@ def over_tasks(learner: MetaLearner, chunk: int | None = None, mesh: Mesh | None
 
     Args:
       learner: what to do with one task.
-      chunk: how many tasks are computed together, by `vmap` or, small ones on a CPU, each whole
-        on a core (`kernels.sum_tasks`); the chunks follow one another in a scan that accumulates
-        their gradients, so that memory is a chunk's. It need not divide the number of tasks. None:
-        what `tune` measured for this problem on this machine and remembered; else few enough for a
-        CPU's cache, and all elsewhere (`plans.rule`). Results are the same to rounding, so what
-        must repeat itself to the bit names its chunk.
+      chunk: how many tasks are computed together, by `vmap`; the chunks follow one another in a
+        scan that accumulates their gradients, so that memory is a chunk's. It need not divide the
+        number of tasks. None: what `tune` measured for this problem on this machine and remembered;
+        else few enough for a CPU's cache, and all elsewhere (`plans.rule`). Results are the same to
+        rounding, so what must repeat itself to the bit names its chunk.
       mesh: a mesh with an axis `tasks`, over whose devices the tasks are dealt. Where their number
         does not divide, the last devices compute tasks again that are not counted.
 
@@ -62,12 +60,7 @@ def over_tasks(learner: MetaLearner, chunk: int | None = None, mesh: Mesh | None
     return step
 
 
-def task_mesh(
-    tasks: int,
-    learner: MetaLearner | None = None,
-    meta: Meta = None,
-    episodes: Any = None,
-) -> Mesh:
+def task_mesh(tasks: int) -> Mesh:
     """A mesh with the axis `tasks`, of as many local devices as give the largest share of so many
     tasks the fewest.
 
@@ -76,24 +69,12 @@ def task_mesh(
 
     Args:
       tasks: how many there are in a batch.
-      learner: what to do with one of them. If given, tasks so small that one device's call keeps
-        all cores busy (`kernels.are_small`) get one device.
-      meta: its meta-parameters; of them and of `episodes` only shapes and types are used.
-      episodes: a batch of such tasks.
     """
     check_count("tasks", tasks)
     devices = jax.local_devices()
-    if learner is not None and _are_small(learner, meta, episodes):
-        devices = devices[:1]
     share = -(-tasks // len(devices))
     count = -(-tasks // share)
     return jax.make_mesh((count,), ("tasks",), (AxisType.Auto,), devices=devices[:count])
-
-
-def _are_small(learner: MetaLearner, meta: Meta, episodes: Any) -> bool:
-    if plans.rule(meta, episodes) == 1:  # as for convolutions, which to trace takes long
-        return False
-    return are_small(_one_task(learner, 1.0), meta, (episodes, None))
 
 
 def _one_task(learner: MetaLearner, progress: Any) -> Callable:
@@ -120,9 +101,6 @@ def _sum(one_task: Callable, meta: Meta, dealt: Any, chunk: int) -> Any:
     def total(dealt):
         if chunk == 1:  # no vmap at all: a batched convolution is a slower one
             return one_task(meta, jax.tree.map(lambda leaf: leaf[0], dealt))
-        sums = sum_tasks(one_task, meta, dealt)
-        if sums is not None:
-            return sums
         results = jax.vmap(one_task, in_axes=(None, 0))(meta, dealt)
         return jax.tree.map(lambda leaf: leaf.sum(0), results)
 

@@ -7,7 +7,6 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from maml_jax.batching.over_tasks import task_mesh
 from maml_jax.data import TaskSource
@@ -20,7 +19,7 @@ from maml_jax.training.evaluate import Evaluator, summary
 from maml_jax.training.interruption import interruption
 from maml_jax.training.metrics import Log
 from maml_jax.training.prefetch import Feed
-from maml_jax.training.updates import State, make_updates, task_keys
+from maml_jax.training.updates import State, make_updates
 from maml_jax.types import Meta
 
 
@@ -45,20 +44,6 @@ def training_tasks(config: Config, problem: Problem) -> TaskSource:
         queries=config.queries,
         by_class=config.algorithm == "pretrained",
     )
-
-
-def training_mesh(config: Config, problem: Problem, source: TaskSource, state: State) -> Mesh:
-    """The devices over which an update's tasks are dealt; tasks whose images are fetched from the
-    host, and those that the config has follow one another, are not counted as small.
-    """
-    if source.load is not None or config.chunk == 1:
-        return task_mesh(config.tasks)
-
-    def sample(store, key):
-        return jax.vmap(source.sample, (None, 0))(store, task_keys(key, 0, config.tasks))
-
-    episodes = jax.eval_shape(sample, source.store, state.key)
-    return task_mesh(config.tasks, problem.learner, state.meta, episodes)
 
 
 def train(
@@ -95,7 +80,7 @@ def _train(
     quiet: bool,
 ) -> Outcome:
     source = training_tasks(config, problem)
-    mesh = training_mesh(config, problem, source, state)
+    mesh = task_mesh(config.tasks)
     updates = make_updates(problem.learner, source, config, mesh)
     feed = Feed(source, config, state.key, mesh)
     state = jax.device_put(state, feed.everywhere)

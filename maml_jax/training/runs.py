@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 
+from maml_jax.batching.over_tasks import task_mesh
 from maml_jax.batching.tune import tune
 from maml_jax.data import DataSet
 from maml_jax.errors import InputError, check_choice, check_count, check_seed
@@ -22,7 +23,7 @@ from maml_jax.training.build import Problem, build, load_data
 from maml_jax.training.checkpoints import Checkpoints
 from maml_jax.training.config import Config, read_config
 from maml_jax.training.evaluate import Evaluator, summary
-from maml_jax.training.loop import best_validation, training_mesh, training_tasks
+from maml_jax.training.loop import best_validation, training_tasks
 from maml_jax.training.updates import State, initial_state, task_keys
 
 _log = logging.getLogger("maml_jax")
@@ -61,7 +62,7 @@ def _measured_chunk(config: Config, problem: Problem, state: State) -> int:
     source = training_tasks(config, problem)
     items = source.items(task_keys(state.key, 0, config.tasks))
     episodes = jax.jit(jax.vmap(source.sample, (None, 0)))(source.store, items)
-    mesh = training_mesh(config, problem, source, state)
+    mesh = task_mesh(config.tasks)
     plan = tune(problem.learner, state.meta, episodes, mesh)
     _log.info("tasks side by side: %s", plan)
     return plan.chunk
