@@ -1,18 +1,24 @@
 """Losses `(outputs, y) -> scalar`, and the accuracy that goes with the first."""
 
-import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float, Integer, Shaped
 
 from maml_jax.errors import InputError
+from maml_jax.types import Examples, Scalar
 
 
-def softmax_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def softmax_cross_entropy(
+    logits: Float[Array, "examples ways"], labels: Shaped[Array, " examples"]
+) -> Scalar:
     r"""Mean softmax cross-entropy, $-\frac1n\sum_i \log\mathrm{softmax}(z_i)_{y_i}$, in nats.
 
     Args:
-      logits: `[examples, ways]`, before any softmax.
-      labels: `[examples]`, integers in `[0, ways)`.
+      logits: before any softmax.
+      labels: integers in `[0, ways)`.
+
+    Raises:
+      InputError: labels that are not integers.
     """
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise InputError(
@@ -22,18 +28,24 @@ def softmax_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
-def mean_squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
-    r"""Mean squared error $\frac1n\sum_i (o_i-t_i)^2$ over all elements."""
+def mean_squared_error(outputs: Float[Array, "..."], targets: Shaped[Array, "..."]) -> Scalar:
+    r"""Mean squared error $\frac1n\sum_i (o_i-t_i)^2$ over all elements.
+
+    Raises:
+      InputError: targets of another shape than the outputs, which would be broadcast.
+    """
     if outputs.shape != targets.shape:
         raise InputError(f"`targets` had shape {targets.shape}; the outputs have {outputs.shape}.")
     return jnp.square(outputs - targets).mean()
 
 
-def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def accuracy(logits: Float[Array, "*n ways"], labels: Integer[Array, "*n"]) -> Scalar:
     """The fraction of examples whose largest logit is the label's."""
     return (logits.argmax(-1) == labels).mean(dtype=logits.dtype)
 
 
-def is_classification(outputs: jax.Array, y: jax.Array) -> bool:
-    """Whether `y` are class labels of `outputs`: integers, with one axis less."""
+def is_classification(outputs: Examples, y: Examples) -> bool:
+    """Whether `y` are class labels of `outputs`: one array of integers, with one axis less."""
+    if not (hasattr(outputs, "ndim") and hasattr(y, "ndim")):
+        return False
     return jnp.issubdtype(y.dtype, jnp.integer) and outputs.ndim == y.ndim + 1

@@ -1,10 +1,13 @@
 """Almost No Inner Loop."""
 
-from typing import Any
+import optax
 
-from maml_jax.algorithms.maml import maml
+from maml_jax.core.metagrad import Differentiate
 from maml_jax.core.rule import Adapts
-from maml_jax.types import Apply, MetaLearner
+from maml_jax.core.unrolled import unrolled
+from maml_jax.inner import descent, inner_optimizer_from
+from maml_jax.losses import softmax_cross_entropy
+from maml_jax.types import Apply, Loss, MetaLearner
 
 
 def is_head(path: str) -> bool:
@@ -17,8 +20,12 @@ def anil(
     inner_lr: float | None = None,
     inner_steps: int = 1,
     *,
+    loss: Loss = softmax_cross_entropy,
+    query_loss: Loss | None = None,
+    inner_optimizer: optax.GradientTransformation | None = None,
     adapts: Adapts = is_head,
-    **options: Any,
+    differentiate: Differentiate = "mixed",
+    batch_size: int | None = None,
 ) -> MetaLearner:
     r"""ANIL: MAML whose head alone adapts, in training and at test.
 
@@ -29,4 +36,13 @@ def anil(
     Feature Reuse? Towards Understanding the Effectiveness of MAML", ICLR 2020. `adapts` tells the
     head by its paths; the other arguments, result and errors are those of `maml`.
     """
-    return maml(apply, inner_lr, inner_steps, adapts=adapts, **options)
+    return unrolled(
+        apply,
+        descent(inner_optimizer_from(inner_lr, inner_optimizer), adapts),
+        name="anil",
+        inner_steps=inner_steps,
+        loss=loss,
+        query_loss=query_loss,
+        differentiate=differentiate,
+        batch_size=batch_size,
+    )

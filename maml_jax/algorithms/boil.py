@@ -1,11 +1,14 @@
 """Body Only update in Inner Loop."""
 
-from typing import Any
+import optax
 
 from maml_jax.algorithms.anil import is_head
-from maml_jax.algorithms.maml import maml
+from maml_jax.core.metagrad import Differentiate
 from maml_jax.core.rule import Adapts
-from maml_jax.types import Apply, MetaLearner
+from maml_jax.core.unrolled import unrolled
+from maml_jax.inner import descent, inner_optimizer_from
+from maml_jax.losses import softmax_cross_entropy
+from maml_jax.types import Apply, Loss, MetaLearner
 
 
 def is_body(path: str) -> bool:
@@ -18,8 +21,12 @@ def boil(
     inner_lr: float | None = None,
     inner_steps: int = 1,
     *,
+    loss: Loss = softmax_cross_entropy,
+    query_loss: Loss | None = None,
+    inner_optimizer: optax.GradientTransformation | None = None,
     adapts: Adapts = is_body,
-    **options: Any,
+    differentiate: Differentiate = "mixed",
+    batch_size: int | None = None,
 ) -> MetaLearner:
     r"""BOIL: MAML whose body alone adapts; the head is meta-learned and stays as it is in a task.
 
@@ -30,4 +37,13 @@ def boil(
     Change for Few-shot Learning", ICLR 2021. `adapts` tells the body by its paths; the other
     arguments, result and errors are those of `maml`.
     """
-    return maml(apply, inner_lr, inner_steps, adapts=adapts, **options)
+    return unrolled(
+        apply,
+        descent(inner_optimizer_from(inner_lr, inner_optimizer), adapts),
+        name="boil",
+        inner_steps=inner_steps,
+        loss=loss,
+        query_loss=query_loss,
+        differentiate=differentiate,
+        batch_size=batch_size,
+    )

@@ -1,14 +1,14 @@
 """Fast Context Adaptation via Meta-Learning."""
 
-from typing import Any
-
 import optax
 
-from maml_jax.core.estimators import inner_optimizer_from, unrolled
+from maml_jax.core.metagrad import Differentiate
 from maml_jax.core.rule import Adapts
+from maml_jax.core.unrolled import unrolled
 from maml_jax.errors import check_count, check_seed
-from maml_jax.inner import context
-from maml_jax.types import Apply, MetaLearner
+from maml_jax.inner import context, inner_optimizer_from
+from maml_jax.losses import softmax_cross_entropy
+from maml_jax.types import Apply, Loss, MetaLearner
 
 
 def cavia(
@@ -16,11 +16,14 @@ def cavia(
     inner_lr: float | None = None,
     inner_steps: int = 1,
     *,
-    context_size: int = 100,
+    loss: Loss = softmax_cross_entropy,
+    query_loss: Loss | None = None,
     inner_optimizer: optax.GradientTransformation | None = None,
     adapts: Adapts | None = None,
+    differentiate: Differentiate = "mixed",
+    batch_size: int | None = None,
+    context_size: int = 100,
     seed: int = 0,
-    **options: Any,
 ) -> MetaLearner:
     r"""CAVIA: a context vector adapts, from zero; the network that reads it stays.
 
@@ -35,12 +38,15 @@ def cavia(
       apply: the model, `apply(params, x) -> outputs`.
       inner_lr: α.
       inner_steps: K, the steps on the support set.
-      context_size: the length of c.
+      loss: as in `maml`.
+      query_loss: as in `maml`.
       inner_optimizer: any optax optimiser, instead of `inner_lr`.
       adapts: a predicate on the paths of the weights that the context shifts; None: all vectors,
         that is biases and scales.
+      differentiate: as in `maml`.
+      batch_size: as in `maml`.
+      context_size: the length of c.
       seed: of the linear maps' start.
-      options: as in `maml`.
 
     Returns:
       A `MetaLearner`; its meta-parameters are `{"params": weights, "projections": {path: maps}}`.
@@ -50,5 +56,13 @@ def cavia(
     """
     check_count("context_size", context_size)
     optimizer = inner_optimizer_from(inner_lr, inner_optimizer)
-    rule = context(optimizer, context_size, adapts, check_seed("seed", seed))
-    return unrolled(apply, rule, inner_steps=inner_steps, **options)
+    return unrolled(
+        apply,
+        context(optimizer, context_size, adapts, check_seed("seed", seed)),
+        name="cavia",
+        inner_steps=inner_steps,
+        loss=loss,
+        query_loss=query_loss,
+        differentiate=differentiate,
+        batch_size=batch_size,
+    )

@@ -1,13 +1,12 @@
 """MAML with implicit gradients."""
 
-from typing import Any
-
 import optax
 
-from maml_jax.core.estimators import Solver, implicit, inner_optimizer_from
+from maml_jax.core.implicit import Solver, implicit
 from maml_jax.core.rule import Adapts
-from maml_jax.inner import descent
-from maml_jax.types import Apply, MetaLearner
+from maml_jax.inner import descent, inner_optimizer_from, proximal
+from maml_jax.losses import softmax_cross_entropy
+from maml_jax.types import Apply, Loss, MetaLearner
 
 
 def imaml(
@@ -15,14 +14,15 @@ def imaml(
     inner_lr: float | None = None,
     inner_steps: int = 16,
     *,
+    loss: Loss = softmax_cross_entropy,
+    query_loss: Loss | None = None,
+    inner_optimizer: optax.GradientTransformation | None = None,
+    adapts: Adapts | None = None,
     regularization: float = 2.0,
     solver: Solver = "cg",
     solver_steps: int = 5,
     damping: float = 0.0,
     neumann_rate: float = 1.0,
-    inner_optimizer: optax.GradientTransformation | None = None,
-    adapts: Adapts | None = None,
-    **options: Any,
 ) -> MetaLearner:
     r"""iMAML: the derivative of the regularised minimum, whichever way it was reached.
 
@@ -31,23 +31,25 @@ def imaml(
       = \nabla L_Q(\varphi^*)$$
 
     Rajeswaran, Finn, Kakade, Levine: "Meta-Learning with Implicit Gradients", NeurIPS 2019. Memory
-    does not depend on the number of steps. The metrics tell `solver_residual`.
+    does not depend on the number of steps. The metric `solver_residual` is the norm of the
+    equation's residual over that of its right side.
 
     Args:
       apply: the model, `apply(params, x) -> outputs`.
       inner_lr: the rate of gradient descent towards φ*.
       inner_steps: how many steps of it, in training and at test.
-      regularization: λ.
+      loss: as in `maml`.
+      query_loss: as in `maml`.
+      inner_optimizer: any optax optimiser towards φ*, instead of `inner_lr`.
+      adapts: a predicate on the paths of the weights that adapt; None: all of them.
+      regularization: λ, above 0.
       solver: `"cg"`, conjugate gradients, as far as the matrix is positive along them, or
         `"neumann"`, v ← v + η(b − Av).
-      solver_steps: how many of them.
+      solver_steps: how many iterations of it.
       damping: added to the matrix as a multiple of the identity, for Hessians with large negative
         eigenvalues.
       neumann_rate: η. 1 is the Neumann series, for λ above every eigenvalue of the Hessian;
         αλ converges wherever the inner descent at rate α does.
-      inner_optimizer: any optax optimiser towards φ*, instead of `inner_lr`.
-      adapts: a predicate on the paths of the weights that adapt; None: all of them.
-      options: `loss` and `query_loss` as in `maml`.
 
     Returns:
       A `MetaLearner`; its meta-parameters are the network's weights.
@@ -56,15 +58,18 @@ def imaml(
       InputError: as `maml`; λ or η not above 0, an unknown `solver`, no `solver_steps`, negative
         `damping`.
     """
+    rule = descent(inner_optimizer_from(inner_lr, inner_optimizer), adapts)
     return implicit(
         apply,
-        descent(inner_optimizer_from(inner_lr, inner_optimizer), adapts),
-        strength=regularization,
+        proximal(rule, regularization, adapts),
+        name="imaml",
+        regularization=regularization,
         solver=solver,
         solver_steps=solver_steps,
         damping=damping,
         neumann_rate=neumann_rate,
         inner_steps=inner_steps,
         adapts=adapts,
-        **options,
+        loss=loss,
+        query_loss=query_loss,
     )

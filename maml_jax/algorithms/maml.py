@@ -1,13 +1,13 @@
 """Model-Agnostic Meta-Learning."""
 
-from typing import Any
-
 import optax
 
-from maml_jax.core.estimators import inner_optimizer_from, unrolled
+from maml_jax.core.metagrad import Differentiate
 from maml_jax.core.rule import Adapts
-from maml_jax.inner import descent
-from maml_jax.types import Apply, MetaLearner
+from maml_jax.core.unrolled import unrolled
+from maml_jax.inner import descent, inner_optimizer_from
+from maml_jax.losses import softmax_cross_entropy
+from maml_jax.types import Apply, Loss, MetaLearner
 
 
 def maml(
@@ -15,9 +15,12 @@ def maml(
     inner_lr: float | None = None,
     inner_steps: int = 1,
     *,
+    loss: Loss = softmax_cross_entropy,
+    query_loss: Loss | None = None,
     inner_optimizer: optax.GradientTransformation | None = None,
     adapts: Adapts | None = None,
-    **options: Any,
+    differentiate: Differentiate = "mixed",
+    batch_size: int | None = None,
 ) -> MetaLearner:
     r"""MAML: the initial weights from which a few gradient steps solve a new task.
 
@@ -32,12 +35,12 @@ def maml(
       apply: the model, `apply(params, x) -> outputs`.
       inner_lr: α, the rate of plain gradient descent.
       inner_steps: K, the steps on the support set.
+      loss: `loss(outputs, y) -> scalar`, a mean over examples, in nats for the cross-entropy.
+      query_loss: the meta-objective, where it is not `loss`.
       inner_optimizer: any optax optimiser, instead of `inner_lr`.
       adapts: a predicate on the paths of the weights that adapt; None: all of them.
-      options: `loss`, `(outputs, y) -> scalar`, a mean over examples (cross-entropy by default);
-        `query_loss`, where the meta-objective is another; `differentiate`, `"mixed"` (exact, small
-        memory), `"reverse"` (exact) or `"first_order"`; `batch_size`, to see so many support
-        examples in a step.
+      differentiate: `"mixed"` (exact, little memory), `"reverse"` (exact) or `"first_order"`.
+      batch_size: support examples of a step; None: all of them.
 
     Returns:
       A `MetaLearner`; its meta-parameters are the network's weights.
@@ -46,5 +49,13 @@ def maml(
       InputError: not exactly one of `inner_lr` and `inner_optimizer`, negative `inner_lr` or
         `inner_steps`, an unknown `differentiate`; from `init`, an `adapts` that matches nothing.
     """
-    rule = descent(inner_optimizer_from(inner_lr, inner_optimizer), adapts)
-    return unrolled(apply, rule, inner_steps=inner_steps, **options)
+    return unrolled(
+        apply,
+        descent(inner_optimizer_from(inner_lr, inner_optimizer), adapts),
+        name="maml",
+        inner_steps=inner_steps,
+        loss=loss,
+        query_loss=query_loss,
+        differentiate=differentiate,
+        batch_size=batch_size,
+    )

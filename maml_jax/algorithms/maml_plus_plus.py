@@ -1,14 +1,15 @@
 """MAML++."""
 
-from typing import Any
-
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
-from maml_jax.core.estimators import unrolled
+from maml_jax.core.metagrad import Differentiate
 from maml_jax.core.rule import Adapts
+from maml_jax.core.unrolled import unrolled
 from maml_jax.errors import InputError, check_count, check_number
 from maml_jax.inner import per_step
-from maml_jax.types import Apply, MetaLearner
+from maml_jax.losses import softmax_cross_entropy
+from maml_jax.types import Apply, Loss, MetaLearner, Scalar
 
 
 def maml_plus_plus(
@@ -16,12 +17,15 @@ def maml_plus_plus(
     inner_lr: float,
     inner_steps: int = 5,
     *,
+    loss: Loss = softmax_cross_entropy,
+    query_loss: Loss | None = None,
+    adapts: Adapts | None = None,
+    differentiate: Differentiate = "mixed",
+    batch_size: int | None = None,
     learn_rates: bool = True,
     norm_per_step: bool = True,
     multi_step_until: float = 0.1,
     second_order_from: float = 0.0,
-    adapts: Adapts | None = None,
-    **options: Any,
 ) -> MetaLearner:
     r"""MAML++: MAML with what makes its training stable, each part with its own switch.
 
@@ -40,13 +44,16 @@ def maml_plus_plus(
       apply: the model, `apply(params, x) -> outputs`.
       inner_lr: the rate, or where all rates start (0.1 in their code).
       inner_steps: K, at least 1. Steps beyond it, at test, use the last rates and norms.
+      loss: as in `maml`.
+      query_loss: as in `maml`.
+      adapts: a predicate on the paths of the weights that adapt; None: all of them.
+      differentiate: as in `maml`.
+      batch_size: as in `maml`.
       learn_rates: learn a rate for each array of weights and each step.
       norm_per_step: learn batch norm's scales and biases for each step; they do not adapt. A
         weight is batch norm's if the name of a layer around it contains "norm".
       multi_step_until: $p_0$; 0 has the last step's loss alone.
       second_order_from: before this progress the inner gradients are constants.
-      adapts: a predicate on the paths of the weights that adapt; None: all of them.
-      options: as in `maml`.
 
     Returns:
       A `MetaLearner`; its meta-parameters are `{"params": weights}` and, where switched on,
@@ -61,7 +68,7 @@ def maml_plus_plus(
         if check_number(name, value) > 1:
             raise InputError(f"`{name}` was {value}; it is a part of training, in 0 to 1.")
 
-    def step_weights(progress):
+    def step_weights(progress: Scalar) -> Float[Array, " inner_steps"]:
         others = jnp.maximum((1 - progress / multi_step_until) / steps, 0.03 / steps)
         others = jnp.where(progress < multi_step_until, others, 0.0)
         return jnp.full(steps, others).at[-1].set(1 - (steps - 1) * others)
@@ -74,5 +81,14 @@ def maml_plus_plus(
         second_order_from=second_order_from,
         adapts=adapts,
     )
-    weights = step_weights if multi_step_until else None
-    return unrolled(apply, rule, inner_steps=steps, step_weights=weights, **options)
+    return unrolled(
+        apply,
+        rule,
+        name="maml_plus_plus",
+        inner_steps=steps,
+        loss=loss,
+        query_loss=query_loss,
+        differentiate=differentiate,
+        batch_size=batch_size,
+        step_weights=step_weights if multi_step_until else None,
+    )

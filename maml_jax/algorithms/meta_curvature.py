@@ -1,13 +1,13 @@
 """Meta-Curvature."""
 
-from typing import Any
-
 import optax
 
-from maml_jax.core.estimators import inner_optimizer_from, unrolled
+from maml_jax.core.metagrad import Differentiate
 from maml_jax.core.rule import Adapts
-from maml_jax.inner import curvature
-from maml_jax.types import Apply, MetaLearner
+from maml_jax.core.unrolled import unrolled
+from maml_jax.inner import curvature, inner_optimizer_from
+from maml_jax.losses import softmax_cross_entropy
+from maml_jax.types import Apply, Loss, MetaLearner
 
 
 def meta_curvature(
@@ -15,11 +15,14 @@ def meta_curvature(
     inner_lr: float | None = None,
     inner_steps: int = 1,
     *,
+    loss: Loss = softmax_cross_entropy,
+    query_loss: Loss | None = None,
     inner_optimizer: optax.GradientTransformation | None = None,
     adapts: Adapts | None = None,
-    **options: Any,
+    differentiate: Differentiate = "mixed",
+    batch_size: int | None = None,
 ) -> MetaLearner:
-    r"""Meta-Curvature: MAML along gradients that learned matrices have bent.
+    r"""Meta-Curvature: MAML along gradients that learned matrices precondition.
 
     $$\varphi_{k+1} = \varphi_k - \alpha\,
       \nabla L_S(\varphi_k) \times_1 M_o \times_2 M_i \times_3 M_f$$
@@ -32,5 +35,13 @@ def meta_curvature(
       A `MetaLearner`; its meta-parameters are `{"params": weights, "curvature": {path: {axis:
       matrix}}}` with the axes `outputs`, `inputs` and `positions`, as far as a layer has them.
     """
-    rule = curvature(inner_optimizer_from(inner_lr, inner_optimizer), adapts)
-    return unrolled(apply, rule, inner_steps=inner_steps, **options)
+    return unrolled(
+        apply,
+        curvature(inner_optimizer_from(inner_lr, inner_optimizer), adapts),
+        name="meta_curvature",
+        inner_steps=inner_steps,
+        loss=loss,
+        query_loss=query_loss,
+        differentiate=differentiate,
+        batch_size=batch_size,
+    )

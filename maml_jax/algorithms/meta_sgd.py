@@ -1,12 +1,12 @@
 """Meta-SGD."""
 
-from typing import Any
-
-from maml_jax.core.estimators import unrolled
+from maml_jax.core.metagrad import Differentiate
 from maml_jax.core.rule import Adapts
+from maml_jax.core.unrolled import unrolled
 from maml_jax.errors import check_number
 from maml_jax.inner import learned_rates
-from maml_jax.types import Apply, MetaLearner
+from maml_jax.losses import softmax_cross_entropy
+from maml_jax.types import Apply, Loss, MetaLearner
 
 
 def meta_sgd(
@@ -14,8 +14,11 @@ def meta_sgd(
     inner_lr: float,
     inner_steps: int = 1,
     *,
+    loss: Loss = softmax_cross_entropy,
+    query_loss: Loss | None = None,
     adapts: Adapts | None = None,
-    **options: Any,
+    differentiate: Differentiate = "mixed",
+    batch_size: int | None = None,
 ) -> MetaLearner:
     r"""Meta-SGD: MAML that learns a rate for every weight, direction and sign included.
 
@@ -29,8 +32,11 @@ def meta_sgd(
       apply: the model, `apply(params, x) -> outputs`.
       inner_lr: where all rates start.
       inner_steps: K; the paper has 1.
+      loss: as in `maml`.
+      query_loss: as in `maml`.
       adapts: a predicate on the paths of the weights that adapt; None: all of them.
-      options: as in `maml`.
+      differentiate: as in `maml`.
+      batch_size: as in `maml`.
 
     Returns:
       A `MetaLearner`; its meta-parameters are `{"params": weights, "rates": {path: rates}}`.
@@ -38,5 +44,13 @@ def meta_sgd(
     Raises:
       InputError: as `maml`.
     """
-    rule = learned_rates(check_number("inner_lr", inner_lr), adapts)
-    return unrolled(apply, rule, inner_steps=inner_steps, **options)
+    return unrolled(
+        apply,
+        learned_rates(check_number("inner_lr", inner_lr), adapts),
+        name="meta_sgd",
+        inner_steps=inner_steps,
+        loss=loss,
+        query_loss=query_loss,
+        differentiate=differentiate,
+        batch_size=batch_size,
+    )

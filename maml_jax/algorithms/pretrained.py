@@ -1,16 +1,28 @@
 """Pre-training on all classes, then fine-tuning: a baseline without meta-learning."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
 
-from maml_jax.algorithms.maml import maml
+from maml_jax.algorithms.fomaml import fomaml
+from maml_jax.core.rule import Adapts
 from maml_jax.errors import check_count
 from maml_jax.inner import without_head
 from maml_jax.inner.prototypes import check_head
-from maml_jax.losses import accuracy
-from maml_jax.types import Apply, MetaLearner
+from maml_jax.losses import accuracy, softmax_cross_entropy
+from maml_jax.types import (
+    Apply,
+    Batch,
+    Episode,
+    Examples,
+    Loss,
+    Meta,
+    MetaLearner,
+    Metrics,
+    Params,
+    Scalar,
+)
 
 
 def pretrained(
@@ -18,10 +30,14 @@ def pretrained(
     inner_lr: float | None = None,
     inner_steps: int = 1,
     *,
+    loss: Loss = softmax_cross_entropy,
+    query_loss: Loss | None = None,
+    inner_optimizer: optax.GradientTransformation | None = None,
+    adapts: Adapts | None = None,
+    batch_size: int | None = None,
     classes: int | None = None,
     features: Apply | None = None,
     head: str = "head",
-    **options: Any,
 ) -> MetaLearner:
     r"""Pre-training and fine-tuning: a network trained on everything at once adapts as in MAML.
 
@@ -29,8 +45,8 @@ def pretrained(
       \varphi_{k+1} = \varphi_k - \alpha \nabla L_S(\varphi_k)$$
 
     The baseline of Finn et al. 2017 and of Chen et al.: "A Closer Look at Few-shot Classification",
-    ICLR 2019. For classification C is a classifier of all training classes at once, on what the
-    head sees; the labels of the episodes it trains on must be the classes' numbers, the same in
+    ICLR 2019. For classification C is a classifier of all training classes at once, on the input
+    of the head; the labels of the episodes it trains on must be the classes' numbers, the same in
     every episode. In a task the head starts as it was drawn, and everything is fine-tuned. With
     `classes=None` (regression) the network itself is trained on all tasks together. Both learn from
     the support and the query set alike.
@@ -39,10 +55,14 @@ def pretrained(
       apply: the model, `apply(params, x) -> outputs`.
       inner_lr: α of the fine-tuning.
       inner_steps: K of the fine-tuning.
+      loss: as in `maml`; of these options training uses only `loss`.
+      query_loss: as in `maml`.
+      inner_optimizer: as in `maml`.
+      adapts: as in `maml`.
+      batch_size: as in `maml`.
       classes: how many there are in training.
-      features: what the head sees, as in `proto_maml`.
+      features: the input of the head, as in `proto_maml`.
       head: the path of the head, as in `proto_maml`.
-      options: as in `maml`; of no account to the training but for `loss`.
 
     Returns:
       A `MetaLearner`; its meta-parameters are the weights, or with `classes` `{"params": weights,
@@ -51,10 +71,19 @@ def pretrained(
     Raises:
       InputError: as `maml`; from `init` with `classes`, no such head.
     """
-    tuned = maml(apply, inner_lr, inner_steps, **{**options, "differentiate": "first_order"})
-    seen = features or without_head(apply, head)
+    tuned = fomaml(
+        apply,
+        inner_lr,
+        inner_steps,
+        loss=loss,
+        query_loss=query_loss,
+        inner_optimizer=inner_optimizer,
+        adapts=adapts,
+        batch_size=batch_size,
+    )
+    head_input = features or without_head(apply, head)
 
-    def init(params):
+    def init(params: Params) -> Meta:
         tuned.init(params)
         if classes is None:
             return params
@@ -64,32 +93,52 @@ def pretrained(
         kernel, bias = jnp.zeros((size, classes), dtype), jnp.zeros(classes, dtype)
         return {"params": params, "classifier": {"kernel": kernel, "bias": bias}}
 
-    def outputs(meta, x):
+    def weights(meta: Meta) -> Params:
+        return meta if classes is None else meta["params"]
+
+    def training_outputs(meta: Meta, x: Examples) -> Float[Array, "examples outputs"]:
         if classes is None:
             return apply(meta, x)
-        return seen(meta["params"], x) @ meta["classifier"]["kernel"] + meta["classifier"]["bias"]
+        classifier = meta["classifier"]
+        return head_input(meta["params"], x) @ classifier["kernel"] + classifier["bias"]
 
-    def total_loss(meta, episode):
-        x, y = (jnp.concatenate(both) for both in zip(*episode, strict=True))
-        results = outputs(meta, x)
-        return tuned.loss(results, y), (results, y)
-
-    def value_and_grad(meta, episode, progress=1.0):
+    def value_and_grad(
+        meta: Meta, episode: Episode, progress: float | Scalar = 1.0
+    ) -> tuple[tuple[Scalar, Metrics], Meta]:
         del progress
-        (value, (results, y)), grads = jax.value_and_grad(total_loss, has_aux=True)(meta, episode)
+        x, y = (jnp.concatenate(both) for both in zip(*episode, strict=True))
+
+        def total_loss(meta: Meta) -> tuple[Scalar, Examples]:
+            outputs = training_outputs(meta, x)
+            return loss(outputs, y), outputs
+
+        (value, outputs), grads = jax.value_and_grad(total_loss, has_aux=True)(meta)
         metrics = {"loss": value}
         if classes is not None:
-            metrics["accuracy"] = accuracy(results, y)
+            metrics["accuracy"] = accuracy(outputs, y)
         return (value, metrics), grads
 
-    def weights(meta):
-        return meta if classes is None else meta["params"]
+    def adapt(meta: Meta, support: Batch, steps: int | None = None) -> Params:
+        return tuned.adapt(weights(meta), support, steps)
+
+    def trajectory(meta: Meta, support: Batch, steps: int | None = None) -> Params:
+        return tuned.trajectory(weights(meta), support, steps)
+
+    def classify(
+        meta: Meta,
+        support: Batch,
+        x: Examples,
+        *,
+        transductive: bool = False,
+        steps: int | None = None,
+    ) -> Examples:
+        return tuned.classify(weights(meta), support, x, transductive=transductive, steps=steps)
 
     return tuned._replace(
         init=init,
-        adapt=lambda meta, support, steps=None: tuned.adapt(weights(meta), support, steps),
-        trajectory=lambda meta, support, steps=None: tuned.trajectory(
-            weights(meta), support, steps
-        ),
+        adapt=adapt,
+        trajectory=trajectory,
+        classify=classify,
         value_and_grad=value_and_grad,
+        description=tuned.description.replace("fomaml", "pretrained"),
     )

@@ -1,13 +1,13 @@
 """Proto-MAML."""
 
-from typing import Any
-
 import optax
 
-from maml_jax.core.estimators import inner_optimizer_from, unrolled
+from maml_jax.core.metagrad import Differentiate
 from maml_jax.core.rule import Adapts
-from maml_jax.inner import descent, from_prototypes, without_head
-from maml_jax.types import Apply, MetaLearner
+from maml_jax.core.unrolled import unrolled
+from maml_jax.inner import descent, from_prototypes, inner_optimizer_from, without_head
+from maml_jax.losses import softmax_cross_entropy
+from maml_jax.types import Apply, Loss, MetaLearner
 
 
 def proto_maml(
@@ -15,11 +15,14 @@ def proto_maml(
     inner_lr: float | None = None,
     inner_steps: int = 1,
     *,
+    loss: Loss = softmax_cross_entropy,
+    query_loss: Loss | None = None,
     inner_optimizer: optax.GradientTransformation | None = None,
     adapts: Adapts | None = None,
+    differentiate: Differentiate = "mixed",
+    batch_size: int | None = None,
     features: Apply | None = None,
     head: str = "head",
-    **options: Any,
 ) -> MetaLearner:
     r"""Proto-MAML: MAML whose head starts, in each task, as a prototypical network's.
 
@@ -33,12 +36,15 @@ def proto_maml(
       apply: the model, `apply(params, x) -> logits`, the last layer of which is the `head`.
       inner_lr: α.
       inner_steps: K, the steps on the support set.
+      loss: as in `maml`.
+      query_loss: as in `maml`.
       inner_optimizer: any optax optimiser, instead of `inner_lr`.
       adapts: a predicate on the paths of the weights that adapt; None: all of them.
-      features: `features(params, x) -> [examples, features]`, what the head sees; None: `apply`
+      differentiate: as in `maml`.
+      batch_size: as in `maml`.
+      features: `features(params, x) -> [examples, features]`, the input of the head; None: `apply`
         with the identity for the head's kernel, which Flax NNX models and functions allow.
       head: the path of the dense layer whose `kernel` and `bias` the prototypes replace.
-      options: as in `maml`.
 
     Returns:
       A `MetaLearner`; its meta-parameters are the network's weights (those of the head idle).
@@ -48,5 +54,13 @@ def proto_maml(
         `init`, no such head, or one with a single output.
     """
     rule = descent(inner_optimizer_from(inner_lr, inner_optimizer), adapts)
-    rule = from_prototypes(rule, features or without_head(apply, head), head)
-    return unrolled(apply, rule, inner_steps=inner_steps, **options)
+    return unrolled(
+        apply,
+        from_prototypes(rule, features or without_head(apply, head), head),
+        name="proto_maml",
+        inner_steps=inner_steps,
+        loss=loss,
+        query_loss=query_loss,
+        differentiate=differentiate,
+        batch_size=batch_size,
+    )

@@ -1,13 +1,22 @@
 """Prototypical networks."""
 
-from typing import Any
+import optax
 
-from maml_jax.algorithms.proto_maml import proto_maml
-from maml_jax.types import Apply, MetaLearner
+from maml_jax.core.unrolled import unrolled
+from maml_jax.inner import descent, from_prototypes, without_head
+from maml_jax.losses import softmax_cross_entropy
+from maml_jax.types import Apply, Loss, MetaLearner
 
 
 def protonet(
-    apply: Apply, inner_lr: float = 0.0, inner_steps: int = 0, **options: Any
+    apply: Apply,
+    inner_lr: float | None = None,
+    inner_steps: int = 0,
+    *,
+    loss: Loss = softmax_cross_entropy,
+    query_loss: Loss | None = None,
+    features: Apply | None = None,
+    head: str = "head",
 ) -> MetaLearner:
     r"""ProtoNet: the class of the nearest prototype, with no inner gradient at all.
 
@@ -16,9 +25,29 @@ def protonet(
 
     Snell, Swersky, Zemel: "Prototypical Networks for Few-shot Learning", NeurIPS 2017. It is
     Proto-MAML without steps: its logits $2c_n^\top f - \lVert c_n\rVert^2$ differ from the squared
-    distances by $\lVert f\rVert^2$, the same for every class. `inner_lr` and `inner_steps` are
-    taken and not used, so that it can stand where the others do: further steps change nothing.
-    `loss`, `query_loss`, `features`, `head`, result and errors are those of `proto_maml`.
+    distances by $\lVert f\rVert^2$, the same for every class.
+
+    Args:
+      apply: as in `proto_maml`.
+      inner_lr: taken and not used, so that it can stand where the other algorithms do.
+      inner_steps: taken and not used: further steps change nothing.
+      loss: as in `maml`.
+      query_loss: as in `maml`.
+      features: as in `proto_maml`.
+      head: as in `proto_maml`.
+
+    Returns:
+      A `MetaLearner`; its meta-parameters are the network's weights (those of the head idle).
+
+    Raises:
+      InputError: as `proto_maml`.
     """
     del inner_lr, inner_steps
-    return proto_maml(apply, 0.0, 0, **options)
+    return unrolled(
+        apply,
+        from_prototypes(descent(optax.sgd(0.0)), features or without_head(apply, head), head),
+        name="protonet",
+        inner_steps=0,
+        loss=loss,
+        query_loss=query_loss,
+    )

@@ -1,13 +1,12 @@
 """Reptile."""
 
-from typing import Any
-
 import optax
 
-from maml_jax.core.estimators import displaced, inner_optimizer_from
+from maml_jax.core.displaced import displaced
 from maml_jax.core.rule import Adapts
-from maml_jax.inner import descent
-from maml_jax.types import Apply, MetaLearner
+from maml_jax.inner import descent, inner_optimizer_from
+from maml_jax.losses import softmax_cross_entropy
+from maml_jax.types import Apply, Loss, MetaLearner
 
 
 def reptile(
@@ -15,9 +14,10 @@ def reptile(
     inner_lr: float | None = None,
     inner_steps: int = 1,
     *,
+    loss: Loss = softmax_cross_entropy,
     inner_optimizer: optax.GradientTransformation | None = None,
     adapts: Adapts | None = None,
-    **options: Any,
+    batch_size: int | None = None,
 ) -> MetaLearner:
     r"""Reptile: the initial weights move towards the adapted ones.
 
@@ -33,9 +33,10 @@ def reptile(
       apply: the model, `apply(params, x) -> outputs`.
       inner_lr: α, the rate of plain gradient descent.
       inner_steps: K, the steps on the support set.
+      loss: as in `maml`.
       inner_optimizer: any optax optimiser, instead of `inner_lr`; the paper's is `adam(b1=0)`.
       adapts: a predicate on the paths of the weights that adapt; the others do not learn.
-      options: `loss` as in `maml`; `batch_size`, to see so many support examples in a step.
+      batch_size: support examples of a step; None: all of them.
 
     Returns:
       A `MetaLearner`; its meta-parameters are the network's weights.
@@ -43,5 +44,11 @@ def reptile(
     Raises:
       InputError: as `maml`.
     """
-    rule = descent(inner_optimizer_from(inner_lr, inner_optimizer), adapts)
-    return displaced(apply, rule, inner_steps=inner_steps, **options)
+    return displaced(
+        apply,
+        descent(inner_optimizer_from(inner_lr, inner_optimizer), adapts),
+        name="reptile",
+        inner_steps=inner_steps,
+        loss=loss,
+        batch_size=batch_size,
+    )

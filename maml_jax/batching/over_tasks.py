@@ -1,7 +1,7 @@
 """How tasks are batched: the third of the three choices."""
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +9,24 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
-from maml_jax.batching import plans
+from maml_jax.batching.devices import AXIS, default_mesh
 from maml_jax.errors import InputError, check_count
-from maml_jax.types import Episode, Meta, MetaLearner, Metrics
+from maml_jax.types import Episode, Meta, MetaLearner, Metrics, Scalar
 
-Step: TypeAlias = Callable[..., tuple[tuple[jax.Array, Metrics], Meta]]
+
+class Step(Protocol):
+    """The mean over a batch of tasks."""
+
+    def __call__(
+        self, meta: Meta, episodes: Episode, progress: float | Scalar = 1.0
+    ) -> tuple[tuple[Scalar, Metrics], Meta]:
+        """`((query loss, metrics), meta-gradient)`, each a mean over the tasks.
+
+        Args:
+          meta: the meta-parameters.
+          episodes: a batch of episodes, `[tasks, examples, …]`.
+          progress: from 0 to 1 through training, for algorithms that have a schedule.
+        """
 
 
 def over_tasks(learner: MetaLearner, chunk: int | None = None, mesh: Mesh | None = None) -> Step:
@@ -23,64 +36,83 @@ def over_tasks(learner: MetaLearner, chunk: int | None = None, mesh: Mesh | None
 
     Args:
       learner: what to do with one task.
-      chunk: how many tasks are computed together, by `vmap`; the chunks follow one another in a
-        scan that accumulates their gradients, so that memory is a chunk's. It need not divide the
-        number of tasks. None: what `tune` measured for this problem on this machine and remembered;
-        else few enough for a CPU's cache, and all elsewhere (`plans.rule`). Results are the same to
-        rounding, so what must repeat itself to the bit names its chunk.
+      chunk: how many tasks a device computes together, by `vmap`; the chunks follow one another in
+        a scan that accumulates their gradients, so that memory is that of one chunk. It need not
+        divide the number of tasks. None: `default_chunk`. `tune` measures which is the fastest.
+        Results are the same to rounding.
       mesh: a mesh with an axis `tasks`, over whose devices the tasks are dealt. Where their number
-        does not divide, the last devices compute tasks again that are not counted.
+        does not divide, the last devices compute tasks again that are not counted. None: all cores
+        of a CPU after `use_all_cores`, else one device.
 
     Returns:
       `step(meta, episodes, progress=1.0) -> ((loss, metrics), meta-gradient)`, each a mean over the
-      leading axis of `episodes`; `progress`, from 0 to 1 through training, is for algorithms that
-      have a schedule (MAML++).
+      leading axis of `episodes`.
+
+    Raises:
+      InputError: `chunk` below 1, or a mesh without an axis `tasks`.
     """
     if chunk is not None:
         check_count("chunk", chunk)
-    if mesh is not None and "tasks" not in mesh.axis_names:
+    if mesh is not None and AXIS not in mesh.axis_names:
         raise InputError(f"`mesh` had the axes {mesh.axis_names}; one must be named 'tasks'.")
-    devices = 1 if mesh is None else mesh.shape["tasks"]
 
-    def step(meta, episodes, progress=1.0):
+    def step(
+        meta: Meta, episodes: Episode, progress: float | Scalar = 1.0
+    ) -> tuple[tuple[Scalar, Metrics], Meta]:
         tasks = _count(episodes)
 
-        def share(meta, dealt, progress):
-            size = chunk
-            if size is None:
-                plan = plans.recall(learner, meta, dealt[0], devices)
-                size = plans.rule(meta, dealt[0]) if plan is None else plan.chunk
+        def share(meta: Meta, dealt: Any, progress: Any) -> Any:
+            size = default_chunk(meta, dealt[0]) if chunk is None else chunk
             sums = _sum(_one_task(learner, progress), meta, dealt, size)
             return jax.tree.map(lambda leaf: leaf / tasks, sums)
 
-        if mesh is None:
+        devices = default_mesh(tasks) if mesh is None else mesh
+        if devices is None:
             return share(meta, (episodes, None), progress)
-        return _over_devices(share, mesh)(meta, episodes, jnp.asarray(progress))
+        return _over_devices(share, devices)(meta, episodes, jnp.asarray(progress))
 
     return step
 
 
-def task_mesh(tasks: int) -> Mesh:
-    """A mesh with the axis `tasks`, of as many local devices as give the largest share of so many
-    tasks the fewest.
+CACHE_BYTES = 2**18
+"""Bytes of a CPU core's cache that `default_chunk` fills with tasks."""
 
-    On a CPU JAX sees one device unless told otherwise before it looks; one for each core,
-    `jax.config.update("jax_num_cpu_devices", cores)`, keeps cores busy that XLA leaves idle.
+
+def default_chunk(meta: Meta, episodes: Episode, devices: int = 1) -> int:
+    """How many tasks `over_tasks` computes together if it is not told.
+
+    On a CPU: as many as have their episodes and copies of the meta-parameters in a core's cache,
+    at least one. So networks of convolutions follow one another, their activations in cache, and
+    small networks, whose operations would be too short, are computed together. An accelerator
+    computes all tasks of a device together.
 
     Args:
-      tasks: how many there are in a batch.
+      meta: the meta-parameters; of them and of `episodes` only shapes and types are used.
+      episodes: a batch of episodes, `[tasks, examples, …]`.
+      devices: over how many devices they are dealt.
     """
-    check_count("tasks", tasks)
-    devices = jax.local_devices()
-    share = -(-tasks // len(devices))
-    count = -(-tasks // share)
-    return jax.make_mesh((count,), ("tasks",), (AxisType.Auto,), devices=devices[:count])
+    tasks = _count(episodes)
+    share = -(-tasks // devices)
+    if jax.default_backend() != "cpu":
+        return share
+    one = sum(map(_bytes, jax.tree.leaves(meta)))
+    one += sum(map(_bytes, jax.tree.leaves(episodes))) // tasks
+    return min(share, max(1, CACHE_BYTES // one))
 
 
-def _one_task(learner: MetaLearner, progress: Any) -> Callable:
-    """What is summed over `(episodes, which of them count)`, if not all."""
+def _bytes(leaf: Any) -> int:
+    """The size of an array; keys of random numbers, which are few, count as one byte each."""
+    dtype = leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
+    size = 1
+    for axis in jnp.shape(leaf):
+        size *= axis
+    return size * getattr(dtype, "itemsize", 1)
 
-    def one_task(meta, one):
+
+def _one_task(learner: MetaLearner, progress: Any) -> Callable[[Meta, Any], Any]:
+    """What is summed over `(episodes, which of them count)`; None in the second: all count."""
+
+    def one_task(meta: Meta, one: Any) -> Any:
         episode, counts = one
         result = learner.value_and_grad(meta, episode, progress)
         if counts is None:
@@ -94,17 +126,17 @@ def _count(episodes: Any) -> int:
     return jax.tree.leaves(episodes)[0].shape[0]
 
 
-def _sum(one_task: Callable, meta: Meta, dealt: Any, chunk: int) -> Any:
+def _sum(one_task: Callable[[Meta, Any], Any], meta: Meta, dealt: Any, chunk: int) -> Any:
     tasks = _count(dealt)
     chunk = min(chunk, tasks)
 
-    def total(dealt):
-        if chunk == 1:  # no vmap at all: a batched convolution is a slower one
+    def total(dealt: Any) -> Any:
+        if chunk == 1:  # without `vmap`, for a batched convolution is a slower one
             return one_task(meta, jax.tree.map(lambda leaf: leaf[0], dealt))
         results = jax.vmap(one_task, in_axes=(None, 0))(meta, dealt)
         return jax.tree.map(lambda leaf: leaf.sum(0), results)
 
-    def accumulate(sums, dealt):
+    def accumulate(sums: Any, dealt: Any) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, sums, total(dealt)), None
 
     whole = tasks // chunk * chunk
@@ -121,18 +153,18 @@ def _sum(one_task: Callable, meta: Meta, dealt: Any, chunk: int) -> Any:
     return sums
 
 
-def _over_devices(share: Callable, mesh: Mesh) -> Callable:
-    """The sum of what `share` makes of each device's tasks, on all devices."""
-    devices = mesh.shape["tasks"]
+def _over_devices(share: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+    """The sum over all devices of what `share` computes of each device's tasks."""
+    devices = mesh.shape[AXIS]
     # Explicit axes would have every caller place the episodes by hand.
     automatic = (AxisType.Auto,) * len(mesh.axis_names)
     mesh = Mesh(mesh.devices, mesh.axis_names, axis_types=automatic)
 
-    def total(meta, episodes, progress):
+    def total(meta: Meta, episodes: Episode, progress: Any) -> Any:
         tasks = _count(episodes)
         even = tasks % devices == 0
 
-        def local(meta, episodes, progress):
+        def local(meta: Meta, episodes: Episode, progress: Any) -> Any:
             dealt = (episodes, None) if even else _deal(episodes, -(-tasks // devices))
             return _sum_over_devices(share(meta, dealt, progress))
 
@@ -144,7 +176,7 @@ def _over_devices(share: Callable, mesh: Mesh) -> Callable:
             mesh=mesh,
             in_specs=(
                 PartitionSpec(),
-                PartitionSpec("tasks") if even else PartitionSpec(),
+                PartitionSpec(AXIS) if even else PartitionSpec(),
                 PartitionSpec(),
             ),
             out_specs=PartitionSpec(),
@@ -155,20 +187,21 @@ def _over_devices(share: Callable, mesh: Mesh) -> Callable:
 
 
 def _deal(episodes: Episode, each: int) -> tuple[Episode, jax.Array]:
-    """This device's part of all episodes and which of it count: beyond the last follow the first,
-    which are another device's.
+    """This device's part of all episodes, and which of them count.
+
+    Beyond the last episode the first ones follow again, which another device counts.
     """
     tasks = _count(episodes)
-    places = lax.axis_index("tasks") * each + jnp.arange(each)
-    return jax.tree.map(lambda leaf: leaf[places % tasks], episodes), places < tasks
+    numbers = lax.axis_index(AXIS) * each + jnp.arange(each)
+    return jax.tree.map(lambda leaf: leaf[numbers % tasks], episodes), numbers < tasks
 
 
 def _sum_over_devices(tree: Any) -> Any:
-    """All leaves of a type in one vector, for on a CPU each sum by itself costs 40 µs."""
+    """The sum, all leaves of a type in one vector: on a CPU each sum by itself costs 40 µs."""
     leaves, structure = jax.tree.flatten(tree)
     for dtype in dict.fromkeys(leaf.dtype for leaf in leaves):
-        places = [i for i, leaf in enumerate(leaves) if leaf.dtype == dtype]
-        vector, unravel = ravel_pytree([leaves[i] for i in places])
-        for i, leaf in zip(places, unravel(lax.psum(vector, "tasks")), strict=True):
+        chosen = [i for i, leaf in enumerate(leaves) if leaf.dtype == dtype]
+        vector, unravel = ravel_pytree([leaves[i] for i in chosen])
+        for i, leaf in zip(chosen, unravel(lax.psum(vector, AXIS)), strict=True):
             leaves[i] = leaf
     return jax.tree.unflatten(structure, leaves)

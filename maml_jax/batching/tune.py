@@ -1,17 +1,16 @@
-"""Measures how many tasks to compute together, and remembers it for `over_tasks`."""
+"""Measures how many tasks to compute together."""
 
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from maml_jax.batching import plans
-from maml_jax.batching.over_tasks import over_tasks
-from maml_jax.batching.plans import Plan
+from maml_jax.batching.devices import AXIS, default_mesh
+from maml_jax.batching.over_tasks import default_chunk, over_tasks
 from maml_jax.errors import InputError, check_number
 from maml_jax.types import Episode, Meta, MetaLearner
 
@@ -19,7 +18,31 @@ REPEATS = 5
 CLEARLY_SLOWER = 1.5
 """A chunk this many times slower than the fastest is not repeated; after two in a row it ends."""
 WORTHWHILE = 0.97
-"""A chunk must need less than this part of the rule's time to be taken instead of it."""
+"""A chunk must need less than this part of the default's time to be taken instead of it."""
+
+
+class Plan(NamedTuple):
+    """A measured choice of how many tasks to compute together on one device."""
+
+    chunk: int
+    """The choice, for `over_tasks(learner, plan.chunk)`."""
+    default: int
+    """`default_chunk`, which `over_tasks` takes if it is not told."""
+    seconds: dict[int, float]
+    """The median time of one step by chunk, for all that were measured."""
+
+    def __str__(self) -> str:
+        choice = f"{self.chunk} tasks together, {_ms(self.seconds[self.chunk])} a step"
+        if self.chunk == self.default:
+            others = ", ".join(
+                f"{chunk}: {_ms(seconds)}"
+                for chunk, seconds in sorted(self.seconds.items())
+                if chunk != self.chunk
+            )
+            return f"{choice}; the default is the fastest measured ({others or 'alone'})"
+        if self.default not in self.seconds:
+            return f"{choice}; the default, {self.default}, did not fit in memory"
+        return f"{choice}, against {_ms(self.seconds[self.default])} by default ({self.default})"
 
 
 def tune(
@@ -29,18 +52,15 @@ def tune(
     mesh: Mesh | None = None,
     *,
     budget_s: float = 60.0,
-    again: bool = False,
 ) -> Plan:
-    """Time `over_tasks` at 1, 2, 4, … and all tasks of a device together; remember the fastest.
+    """Time `over_tasks` at 1, 2, 4, … and all tasks of a device together.
 
-    `over_tasks(learner)` takes it from then on, in every program on this machine that has the same
-    problem: the same program for one task, as many tasks on a device, as many devices. Results are
-    the same to rounding whatever the chunk, and not to the bit: a program that must repeat itself
-    exactly records `plan.chunk` and passes it to `over_tasks`.
+    Pass the result on: `over_tasks(learner, plan.chunk)`. Nothing is stored. Results of a step are
+    the same to rounding whatever the chunk, and not to the bit.
 
-    Begins with the choice of the rule, so that it is always among what was measured, and goes on
-    until two chunks in a row are clearly slower, or none is left, or the time is up. Where another
-    chunk comes out first, it and the rule's are timed once more, in turns.
+    It begins with the default, so that this is always measured, and goes on until two chunks in a
+    row are clearly slower, or none is left, or the time is up. Where another chunk comes out first,
+    it and the default are timed once more, in turns.
 
     Args:
       learner: what is done with one task.
@@ -48,10 +68,9 @@ def tune(
       episodes: a batch of episodes like those to come; their values do not matter.
       mesh: the mesh that `over_tasks` will get.
       budget_s: seconds after which no further chunk is begun.
-      again: measure although it was measured before.
 
     Returns:
-      The plan; `str` of it says what was taken and why.
+      The plan; `str` of it says what was chosen and why.
 
     Raises:
       InputError: not one of `episodes` fits in memory, a negative `budget_s`, or several processes.
@@ -62,15 +81,13 @@ def tune(
             "of the tasks, and pass its `chunk` to `over_tasks` in all."
         )
     check_number("budget_s", budget_s)
-    devices = 1 if mesh is None else mesh.shape.get("tasks", 1)
     tasks = jax.tree.leaves(episodes)[0].shape[0]
+    if mesh is None:
+        mesh = default_mesh(tasks)
+    devices = 1 if mesh is None else mesh.shape.get(AXIS, 1)
     most = -(-tasks // devices)
-    share = jax.tree.map(lambda leaf: leaf[:most], episodes)
-    known = None if again else plans.recall(learner, meta, share, devices)
-    if known is not None:
-        return known
     if mesh is not None:
-        dealt = PartitionSpec("tasks") if tasks % devices == 0 else PartitionSpec()
+        dealt = PartitionSpec(AXIS) if tasks % devices == 0 else PartitionSpec()
         meta = jax.device_put(meta, NamedSharding(mesh, PartitionSpec()))
         episodes = jax.device_put(episodes, NamedSharding(mesh, dealt))
 
@@ -80,22 +97,22 @@ def tune(
         steps[chunk] = jax.jit(over_tasks(learner, chunk, mesh))
         return _time(steps[chunk], (meta, episodes), limit)
 
-    rule = plans.rule(meta, share)
-    seconds = search(candidates(most, rule), measure, budget_s)
+    default = default_chunk(meta, episodes, devices)
+    seconds = search(candidates(most, default), measure, budget_s)
     if not seconds:
         raise InputError(f"`episodes` held {tasks} tasks; not even one fits in memory.")
-    chunk = _choice(seconds, rule)
-    if chunk != rule and rule in seconds:
-        finalists = {size: partial(steps[size], meta, episodes) for size in (rule, chunk)}
-        seconds |= in_turns(finalists, min(REPEATS, budget_s / (seconds[rule] + seconds[chunk])))
-    plan = Plan(_choice(seconds, rule), rule, seconds)
-    return plan._replace(file=plans.remember(plans.key(learner, meta, share, devices), plan))
+    chunk = _choice(seconds, default)
+    if chunk != default and default in seconds:
+        finalists = {size: partial(steps[size], meta, episodes) for size in (default, chunk)}
+        rounds = min(REPEATS, budget_s / (seconds[default] + seconds[chunk]))
+        seconds |= in_turns(finalists, rounds)
+    return Plan(_choice(seconds, default), default, seconds)
 
 
-def candidates(tasks: int, rule: int) -> list[int]:
-    """1, 2, 4, … and `tasks`, from the rule's choice outwards."""
-    chunks = {2**n for n in range(tasks.bit_length()) if 2**n < tasks} | {tasks, rule}
-    return sorted(chunks, key=lambda chunk: max(chunk / rule, rule / chunk))
+def candidates(tasks: int, default: int) -> list[int]:
+    """1, 2, 4, … and `tasks`, from the default outwards."""
+    chunks = {2**n for n in range(tasks.bit_length()) if 2**n < tasks} | {tasks, default}
+    return sorted(chunks, key=lambda chunk: max(chunk / default, default / chunk))
 
 
 def search(
@@ -135,11 +152,11 @@ def in_turns(steps: Mapping[int, Callable[[], Any]], rounds: float) -> dict[int,
     return {chunk: statistics.median(taken) for chunk, taken in times.items()}
 
 
-def _choice(seconds: dict[int, float], rule: int) -> int:
-    """The fastest, or the rule's where the difference may be the clock's."""
+def _choice(seconds: dict[int, float], default: int) -> int:
+    """The fastest, or the default where the difference may be the clock's."""
     fastest = min(seconds, key=lambda chunk: seconds[chunk])
-    worthwhile = rule not in seconds or seconds[fastest] < WORTHWHILE * seconds[rule]
-    return fastest if worthwhile else rule
+    worthwhile = default not in seconds or seconds[fastest] < WORTHWHILE * seconds[default]
+    return fastest if worthwhile else default
 
 
 def _time(step: Callable[..., Any], arguments: tuple[Any, ...], limit: float) -> float | None:
@@ -161,3 +178,7 @@ def _once(step: Callable[[], Any]) -> float:
     start = time.perf_counter()
     jax.block_until_ready(step())
     return time.perf_counter() - start
+
+
+def _ms(seconds: float) -> str:
+    return f"{1e3 * seconds:.3g} ms"

@@ -1,37 +1,44 @@
 """The loop over inner steps."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, PyTree
 
 from maml_jax.core.metagrad import Differentiate, inner_gradient
-from maml_jax.core.rule import InnerRule
+from maml_jax.core.rule import Fast, Frozen, InnerRule, StepNumber
 from maml_jax.errors import check_count
-from maml_jax.types import Apply, Batch, Loss, Meta, Params
+from maml_jax.types import Apply, Batch, Loss, Meta, Params, Scalar
+
+
+class StepCallback(Protocol):
+    """Something to compute after every inner step."""
+
+    def __call__(self, params: Params, step: StepNumber, /) -> PyTree[Array]:
+        """What is to be kept of the weights that this step left."""
 
 
 class Adapted(NamedTuple):
-    """What came of the inner steps on one task."""
+    """The result of the inner steps on one task."""
 
-    fast: Any
-    frozen: Any
+    fast: Fast
+    frozen: Frozen
     first: Params
     """The network's weights before the first step."""
     last: Params
     """The network's weights after the last step."""
-    seen: Any
-    """What `look` made of the weights after each step, on a new leading axis."""
+    step_outputs: PyTree[Array]
+    """The outputs of `step_callback` after each step, stacked on a new leading axis."""
 
 
 class InnerLoop(NamedTuple):
     """`inner_steps` of `rule` on the support set.
 
-    With a `batch_size`, step k takes only that many examples: the next ones of one fixed random
-    order, over and over.
+    With a `batch_size`, each step takes only that many support examples: the next ones of one fixed
+    random order, over and over.
     """
 
     apply: Apply
@@ -41,7 +48,7 @@ class InnerLoop(NamedTuple):
     differentiate: Differentiate = "mixed"
     batch_size: int | None = None
 
-    def support_loss(self, fast: Any, context: Any) -> jax.Array:
+    def support_loss(self, fast: Fast, context: tuple[Frozen, Batch, StepNumber]) -> Scalar:
         """The loss on `context = (frozen, support, step)`."""
         frozen, support, step = context
         return self.loss(self.apply(self.rule.weights(fast, frozen, step), support.x), support.y)
@@ -51,33 +58,33 @@ class InnerLoop(NamedTuple):
         meta: Meta,
         support: Batch,
         steps: int | None = None,
-        progress: Any = 1.0,
-        look: Callable[[Params, jax.Array], Any] = lambda params, step: None,
+        progress: float | Scalar = 1.0,
+        step_callback: StepCallback = lambda params, step: None,
     ) -> Adapted:
-        """Adapt to one task; `look(params, step)` sees the weights that each step leaves."""
+        """Adapt to one task; `step_callback(params, step)` is called after every step."""
         steps = self.inner_steps if steps is None else check_count("steps", steps, least=0)
         rule, gradient = self.rule, inner_gradient(self.support_loss, self._mode(steps))
         fast, frozen, state = rule.start(meta, support, jnp.asarray(progress))
 
-        def body(carry, step):
+        def body(carry: Any, step: StepNumber) -> Any:
             fast, state = carry
-            slope = gradient(fast, (frozen, self._part(support, step), step))
+            slope = gradient(fast, (frozen, self._step_batch(support, step), step))
             fast, state = rule.update(meta, slope, state, fast, step)
-            return (fast, state), look(rule.weights(fast, frozen, step), step)
+            return (fast, state), step_callback(rule.weights(fast, frozen, step), step)
 
         first = rule.weights(fast, frozen, jnp.zeros((), jnp.int32))
-        (fast, _), seen = lax.scan(body, (fast, state), jnp.arange(steps, dtype=jnp.int32))
+        (fast, _), outputs = lax.scan(body, (fast, state), jnp.arange(steps, dtype=jnp.int32))
         last = rule.weights(fast, frozen, jnp.asarray(max(steps - 1, 0), jnp.int32))
-        return Adapted(fast, frozen, first, last, seen)
+        return Adapted(fast, frozen, first, last, outputs)
 
     def _mode(self, steps: int) -> Differentiate:
-        """Of one step little is stored, so that what `mixed` computes anew would be in vain."""
+        """Reverse mode for one step: there is little to store, so recomputing gains nothing."""
         return "reverse" if self.differentiate == "mixed" and steps == 1 else self.differentiate
 
-    def _part(self, support: Batch, step: jax.Array) -> Batch:
-        examples = len(support.x)
+    def _step_batch(self, support: Batch, step: StepNumber) -> Batch:
+        examples = jax.tree.leaves(support.x)[0].shape[0]
         if self.batch_size is None or self.batch_size >= examples:
             return support
         order = jnp.asarray(np.random.default_rng(0).permutation(examples))
-        places = (step * self.batch_size + jnp.arange(self.batch_size)) % examples
-        return jax.tree.map(lambda leaf: jnp.asarray(leaf)[order[places]], support)
+        chosen = order[(step * self.batch_size + jnp.arange(self.batch_size)) % examples]
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf)[chosen], support)

@@ -9,22 +9,33 @@ derivative of $g$, and there are three ways to have it:
 - `"first_order"`: the derivative is taken to be zero (Finn et al. 2017, §5.2; Nichol et al. 2018).
 """
 
-from collections.abc import Callable
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
+from jaxtyping import Array, PyTree
 
 from maml_jax.core.trees import combine
 from maml_jax.errors import check_choice
+from maml_jax.types import Scalar
 
 Differentiate: TypeAlias = Literal["mixed", "reverse", "first_order"]
-ContextLoss: TypeAlias = Callable[[Any, Any], jax.Array]
-"""`loss(fast, context) -> scalar`, both pytrees."""
-InnerGradient: TypeAlias = Callable[[Any, Any], Any]
-"""`gradient(fast, context) -> a pytree like fast`."""
+
+
+class ContextLoss(Protocol):
+    """The loss of an inner step."""
+
+    def __call__(self, fast: PyTree[Array], context: PyTree[Array], /) -> Scalar:
+        """The loss at the fast weights, given whatever else it depends on."""
+
+
+class InnerGradient(Protocol):
+    """The gradient of a `ContextLoss`."""
+
+    def __call__(self, fast: PyTree[Array], context: PyTree[Array], /) -> PyTree[Array]:
+        """The gradient in `fast`, a pytree like it."""
 
 
 def inner_gradient(loss: ContextLoss, differentiate: Differentiate) -> InnerGradient:
@@ -58,18 +69,18 @@ def _mixed(loss: ContextLoss) -> InnerGradient:
         return jax.grad(loss)(fast, context)
 
     def forward(fast, context):
-        # Only now is it known which inputs are differentiated at all. The rest (images, labels)
-        # stay out of the gradient below; which they are travels in the residuals' structure.
-        moves = jax.tree.map(lambda leaf: leaf.perturbed, context)
+        # Only here is it known which inputs are differentiated at all. The others (images, labels)
+        # stay out of the gradient in `backward`; the residuals' structure says which they are.
+        perturbed = jax.tree.map(lambda leaf: leaf.perturbed, context)
         fast, context = jax.tree.map(lambda leaf: leaf.value, (fast, context))
-        moving = jax.tree.map(lambda leaf, yes: leaf if yes else None, context, moves)
-        fixed = jax.tree.map(lambda leaf, yes: None if yes else leaf, context, moves)
-        return jax.grad(loss)(fast, context), (fast, moving, fixed)
+        active = jax.tree.map(lambda leaf, yes: leaf if yes else None, context, perturbed)
+        constant = jax.tree.map(lambda leaf, yes: None if yes else leaf, context, perturbed)
+        return jax.grad(loss)(fast, context), (fast, active, constant)
 
     def backward(residuals, cotangent):
-        fast, moving, fixed = residuals
-        both = jax.grad(lambda fast, moving: loss(fast, combine(moving, fixed)), argnums=(0, 1))
-        _, products = jax.jvp(lambda fast: both(fast, moving), (fast,), (_dense(cotangent),))
+        fast, active, constant = residuals
+        gradients = jax.grad(lambda fast, active: loss(fast, combine(active, constant)), (0, 1))
+        _, products = jax.jvp(lambda fast: gradients(fast, active), (fast,), (_dense(cotangent),))
         return products
 
     gradient.defvjp(forward, backward, symbolic_zeros=True)
@@ -77,6 +88,7 @@ def _mixed(loss: ContextLoss) -> InnerGradient:
 
 
 def _dense(cotangent: Any) -> Any:
+    """The cotangent with arrays of zeros in place of symbolic ones."""
     return jax.tree.map(
         lambda leaf: jnp.zeros(leaf.shape, leaf.dtype) if isinstance(leaf, SymbolicZero) else leaf,
         cotangent,

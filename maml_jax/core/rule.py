@@ -1,53 +1,85 @@
-"""What an inner rule is, and the part of the weights that one moves."""
+"""What an inner rule is, and the filter that tells the weights that adapt from the others."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
-import jax
+from jaxtyping import Array, Int, PyTree
 
-from maml_jax.core.trees import combine, partition, path_name
+from maml_jax.core.trees import by_path, combine, partition
 from maml_jax.errors import InputError
-from maml_jax.types import Batch, Meta, Params
+from maml_jax.types import Batch, Init, Meta, Params, Scalar
 
-Adapts: TypeAlias = Callable[[str], bool]
-"""A predicate on the paths of weights, such as `blocks/0/conv/kernel`."""
+Fast: TypeAlias = PyTree[Array]
+"""What adapts within a task: weights, some of them, or a context."""
+Frozen: TypeAlias = PyTree[Array]
+"""What the network needs besides, the same in every inner step."""
+State: TypeAlias = PyTree[Array]
+"""Whatever the steps carry along, such as an optimiser's moments."""
+StepNumber: TypeAlias = Int[Array, ""]
+"""Steps count from 0."""
+
+
+class Adapts(Protocol):
+    """A predicate that tells which weights adapt."""
+
+    def __call__(self, path: str, /) -> bool:
+        """Whether the weight at `path`, such as `blocks/0/conv/kernel`, adapts."""
+
+
+class Start(Protocol):
+    """The state of a task before its first step."""
+
+    def __call__(
+        self, meta: Meta, support: Batch, progress: Scalar, /
+    ) -> tuple[Fast, Frozen, State]:
+        """`(fast, frozen, state)`; `progress` through training is in [0, 1]."""
+
+
+class Weights(Protocol):
+    """The network's weights within a task."""
+
+    def __call__(self, fast: Fast, frozen: Frozen, step: StepNumber, /) -> Params:
+        """The weights as the network takes them during that step."""
+
+
+class Update(Protocol):
+    """One inner step."""
+
+    def __call__(
+        self, meta: Meta, gradient: Fast, state: State, fast: Fast, step: StepNumber, /
+    ) -> tuple[Fast, State]:
+        """`(fast, state)` after the step, given the gradient of the support loss in `fast`."""
 
 
 class InnerRule(NamedTuple):
-    """What adapts, from where, and by which steps.
+    """What adapts, from where, and by which steps: the first of the three choices."""
 
-    `fast` is what adapts, `frozen` what the network needs besides (both pytrees), and `state`
-    whatever the steps carry along, such as an optimiser's moments. Steps count from 0.
-    """
-
-    init: Callable[[Params], Meta]
+    init: Init
     """`init(params) -> meta`"""
-    start: Callable[[Meta, Batch, jax.Array], tuple[Any, Any, Any]]
-    """`start(meta, support, progress) -> (fast, frozen, state)`; `progress` through training is in
-    [0, 1], for the rules that have a schedule"""
-    weights: Callable[[Any, Any, jax.Array], Params]
-    """`weights(fast, frozen, step) -> params`, as the network takes them during that step"""
-    update: Callable[[Meta, Any, Any, Any, jax.Array], tuple[Any, Any]]
+    start: Start
+    """`start(meta, support, progress) -> (fast, frozen, state)`"""
+    weights: Weights
+    """`weights(fast, frozen, step) -> params`"""
+    update: Update
     """`update(meta, gradient, state, fast, step) -> (fast, state)`"""
 
 
-class Part(NamedTuple):
-    """The weights that adapt, told from the others by a predicate; None: all of them adapt."""
+class ParamFilter(NamedTuple):
+    """Splits weights into those that adapt and the others; None: all of them adapt."""
 
     adapts: Adapts | None
 
     def check(self, params: Params) -> Params:
         """`params`, or an `InputError` where the predicate matches none of them."""
         if self.adapts is not None:
-            paths = [path_name(path) for path, _ in jax.tree.leaves_with_path(params)]
+            paths = list(by_path(params))
             if not any(map(self.adapts, paths)):
                 raise InputError(f"`adapts` matched no weight; the paths are {', '.join(paths)}.")
         return params
 
-    def split(self, params: Params) -> tuple[Any, Any]:
+    def split(self, params: Params) -> tuple[Fast, Frozen]:
         """`(fast, frozen)`."""
         return (params, None) if self.adapts is None else partition(self.adapts, params)
 
-    def join(self, fast: Any, frozen: Any) -> Params:
+    def join(self, fast: Fast, frozen: Frozen) -> Params:
         """The inverse of `split`."""
         return fast if self.adapts is None else combine(fast, frozen)

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from maml_jax.core.rule import Adapts, InnerRule, Part
+from maml_jax.core.rule import Adapts, Fast, Frozen, InnerRule, ParamFilter, State, StepNumber
 from maml_jax.core.trees import by_path, path_name
 from maml_jax.errors import InputError
+from maml_jax.types import Batch, Meta, Params, Scalar
 
 
 def context(
@@ -24,10 +25,10 @@ def context(
       adapts: which weights it shifts, as a predicate on paths; None: all vectors (biases, scales).
       seed: of the projections' start, uniform within ±1/√size like PyTorch's dense layers.
     """
-    part = Part(adapts)
+    selected = ParamFilter(adapts)
 
-    def init(params):
-        fast = by_path(part.split(part.check(params))[0])
+    def init(params: Params) -> Meta:
+        fast = by_path(selected.split(selected.check(params))[0])
         shifted = {p: leaf for p, leaf in fast.items() if adapts is not None or leaf.ndim == 1}
         if not shifted:
             raise InputError("`adapts` was None, and there is no vector among the weights.")
@@ -40,12 +41,12 @@ def context(
         }
         return {"params": params, "projections": projections}
 
-    def start(meta, support, progress):
+    def start(meta: Meta, support: Batch, progress: Scalar) -> tuple[Fast, Frozen, State]:
         del support, progress
         zero = jnp.zeros(size, next(iter(meta["projections"].values())).dtype)
         return zero, (meta["params"], meta["projections"]), optimizer.init(zero)
 
-    def weights(fast, frozen, step):
+    def weights(fast: Fast, frozen: Frozen, step: StepNumber) -> Params:
         del step
         params, projections = frozen
 
@@ -55,7 +56,9 @@ def context(
 
         return jax.tree.map_with_path(shift, params)
 
-    def update(meta, gradient, state, fast, step):
+    def update(
+        meta: Meta, gradient: Fast, state: State, fast: Fast, step: StepNumber
+    ) -> tuple[Fast, State]:
         del meta, step
         updates, state = optimizer.update(gradient, state, fast)
         return optax.apply_updates(fast, updates), state

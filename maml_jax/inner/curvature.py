@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from maml_jax.core.rule import Adapts, InnerRule, Part
+from maml_jax.core.rule import Adapts, Fast, Frozen, InnerRule, ParamFilter, State, StepNumber
 from maml_jax.core.trees import by_path, path_name
 from maml_jax.inner.descent import descent
+from maml_jax.types import Batch, Meta, Params, Scalar
 
 
 def curvature(optimizer: optax.GradientTransformation, adapts: Adapts | None = None) -> InnerRule:
@@ -18,25 +19,27 @@ def curvature(optimizer: optax.GradientTransformation, adapts: Adapts | None = N
     its square matrix, the identity at first; a dense layer has the last two, a bias the last. The
     meta-parameters are `{"params": weights, "curvature": {path: {axis: matrix}}}`.
     """
-    part = Part(adapts)
+    selected = ParamFilter(adapts)
     base = descent(optimizer, adapts)
 
-    def init(params):
-        fast, _ = part.split(part.check(params))
+    def init(params: Params) -> Meta:
+        fast, _ = selected.split(selected.check(params))
         matrices = {
             path: {axis: jnp.eye(n, dtype=leaf.dtype) for axis, n in _axes(leaf.shape).items()}
             for path, leaf in by_path(fast).items()
         }
         return {"params": params, "curvature": matrices}
 
-    def start(meta, support, progress):
+    def start(meta: Meta, support: Batch, progress: Scalar) -> tuple[Fast, Frozen, State]:
         return base.start(meta["params"], support, progress)
 
-    def update(meta, gradient, state, fast, step):
-        bent = jax.tree.map_with_path(
+    def update(
+        meta: Meta, gradient: Fast, state: State, fast: Fast, step: StepNumber
+    ) -> tuple[Fast, State]:
+        preconditioned = jax.tree.map_with_path(
             lambda path, g: _multiply(g, meta["curvature"][path_name(path)]), gradient
         )
-        return base.update(meta["params"], bent, state, fast, step)
+        return base.update(meta["params"], preconditioned, state, fast, step)
 
     return InnerRule(init, start, base.weights, update)
 

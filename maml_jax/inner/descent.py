@@ -1,8 +1,10 @@
-"""Steps of an optimiser from the meta-learned weights."""
+"""Gradient steps of any optimiser on the network's weights."""
 
 import optax
 
-from maml_jax.core.rule import Adapts, InnerRule, Part
+from maml_jax.core.rule import Adapts, Fast, Frozen, InnerRule, ParamFilter, State, StepNumber
+from maml_jax.errors import InputError, check_number
+from maml_jax.types import Batch, Meta, Params, Scalar
 
 
 def descent(optimizer: optax.GradientTransformation, adapts: Adapts | None = None) -> InnerRule:
@@ -13,20 +15,39 @@ def descent(optimizer: optax.GradientTransformation, adapts: Adapts | None = Non
         (1e-8 will do): without it the meta-gradient is NaN where a gradient is zero.
       adapts: which weights move, as a predicate on paths such as `blocks/0/conv/kernel`; None: all.
     """
-    part = Part(adapts)
+    selected = ParamFilter(adapts)
 
-    def start(meta, support, progress):
+    def start(meta: Meta, support: Batch, progress: Scalar) -> tuple[Fast, Frozen, State]:
         del support, progress
-        fast, frozen = part.split(meta)
+        fast, frozen = selected.split(meta)
         return fast, frozen, optimizer.init(fast)
 
-    def weights(fast, frozen, step):
+    def weights(fast: Fast, frozen: Frozen, step: StepNumber) -> Params:
         del step
-        return part.join(fast, frozen)
+        return selected.join(fast, frozen)
 
-    def update(meta, gradient, state, fast, step):
+    def update(
+        meta: Meta, gradient: Fast, state: State, fast: Fast, step: StepNumber
+    ) -> tuple[Fast, State]:
         del meta, step
         updates, state = optimizer.update(gradient, state, fast)
         return optax.apply_updates(fast, updates), state
 
-    return InnerRule(part.check, start, weights, update)
+    return InnerRule(selected.check, start, weights, update)
+
+
+def inner_optimizer_from(
+    inner_lr: float | None, inner_optimizer: optax.GradientTransformation | None
+) -> optax.GradientTransformation:
+    """Plain gradient descent at `inner_lr`, or `inner_optimizer`, whichever is given.
+
+    Raises:
+      InputError: both or neither is given, or a negative `inner_lr`.
+    """
+    if inner_optimizer is not None and inner_lr is None:
+        return inner_optimizer
+    if inner_optimizer is None and inner_lr is not None:
+        return optax.sgd(check_number("inner_lr", inner_lr))
+    raise InputError(
+        f"`inner_lr` was {inner_lr} and `inner_optimizer` {inner_optimizer}; pass exactly one."
+    )

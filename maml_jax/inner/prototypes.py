@@ -5,10 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from maml_jax.core.rule import InnerRule
+from maml_jax.core.rule import Fast, Frozen, InnerRule, State
 from maml_jax.core.trees import by_path, path_name
 from maml_jax.errors import InputError
-from maml_jax.types import Apply, Batch, Params
+from maml_jax.types import Apply, Batch, Examples, Meta, Params, Scalar
 
 
 def from_prototypes(rule: InnerRule, features: Apply, head: str) -> InnerRule:
@@ -17,15 +17,15 @@ def from_prototypes(rule: InnerRule, features: Apply, head: str) -> InnerRule:
     $c_n$ is the mean of `features(params, x)` over the support examples of class n, at the
     meta-learned weights. Gradients flow through it whatever operator the steps have. A class
     without support examples has the prototype 0. `rule` is one whose meta-parameters are the
-    weights; those of the head are of no account but for their shape.
+    weights; of those of the head only the shape is used.
     """
     kernel, bias = f"{head}/kernel", f"{head}/bias"
 
-    def init(params):
+    def init(params: Params) -> Meta:
         check_head(params, head)
         return rule.init(params)
 
-    def start(meta, support: Batch, progress):
+    def start(meta: Meta, support: Batch, progress: Scalar) -> tuple[Fast, Frozen, State]:
         if not jnp.issubdtype(support.y.dtype, jnp.integer):
             raise InputError(
                 f"`support.y` was {support.y.dtype}; prototypes are of classes, "
@@ -48,7 +48,7 @@ def without_head(apply: Apply, head: str) -> Apply:
     do not; for others, pass features of your own.
     """
 
-    def features(params, x):
+    def features(params: Params, x: Examples) -> Examples:
         kernel = by_path(params)[f"{head}/kernel"]
         identity = {
             f"{head}/kernel": jnp.eye(len(kernel), dtype=kernel.dtype),

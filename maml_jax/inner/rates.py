@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from maml_jax.core.rule import Adapts, InnerRule, Part
+from maml_jax.core.rule import Adapts, Fast, Frozen, InnerRule, ParamFilter, State, StepNumber
 from maml_jax.core.trees import by_path, path_name
+from maml_jax.types import Batch, Meta, Params, Scalar
 
 
 def learned_rates(inner_lr: float, adapts: Adapts | None = None) -> InnerRule:
@@ -16,22 +17,24 @@ def learned_rates(inner_lr: float, adapts: Adapts | None = None) -> InnerRule:
     The meta-parameters are `{"params": weights, "rates": {path: rates}}`; every rate starts at
     `inner_lr` and may become anything, also negative.
     """
-    part = Part(adapts)
+    selected = ParamFilter(adapts)
 
-    def init(params):
-        fast, _ = part.split(part.check(params))
+    def init(params: Params) -> Meta:
+        fast, _ = selected.split(selected.check(params))
         rates = {path: jnp.full_like(leaf, inner_lr) for path, leaf in by_path(fast).items()}
         return {"params": params, "rates": rates}
 
-    def start(meta, support, progress):
+    def start(meta: Meta, support: Batch, progress: Scalar) -> tuple[Fast, Frozen, State]:
         del support, progress
-        return *part.split(meta["params"]), ()
+        return *selected.split(meta["params"]), ()
 
-    def weights(fast, frozen, step):
+    def weights(fast: Fast, frozen: Frozen, step: StepNumber) -> Params:
         del step
-        return part.join(fast, frozen)
+        return selected.join(fast, frozen)
 
-    def update(meta, gradient, state, fast, step):
+    def update(
+        meta: Meta, gradient: Fast, state: State, fast: Fast, step: StepNumber
+    ) -> tuple[Fast, State]:
         del step
         return _step(fast, gradient, meta["rates"]), state
 
@@ -66,13 +69,13 @@ def per_step(
     def adapting(path):
         return (adapts is None or adapts(path)) and not (norms and is_norm(path))
 
-    part = Part(adapting if norms or adapts else None)
+    selected = ParamFilter(adapting if norms or adapts else None)
 
-    def init(params):
-        part.check(params)
+    def init(params: Params) -> Meta:
+        selected.check(params)
         meta = {"params": params}
         if rates:
-            fast, _ = part.split(params)
+            fast, _ = selected.split(params)
             meta["rates"] = {
                 path: jnp.full(inner_steps, inner_lr, leaf.dtype)
                 for path, leaf in by_path(fast).items()
@@ -85,12 +88,12 @@ def per_step(
             }
         return meta
 
-    def start(meta, support, progress):
+    def start(meta: Meta, support: Batch, progress: Scalar) -> tuple[Fast, Frozen, State]:
         del support
-        fast, rest = part.split(meta["params"])
+        fast, rest = selected.split(meta["params"])
         return fast, (rest, meta.get("norms", {})), progress
 
-    def weights(fast, frozen, step):
+    def weights(fast: Fast, frozen: Frozen, step: StepNumber) -> Params:
         rest, of_steps = frozen
         step = jnp.minimum(step, inner_steps - 1)
 
@@ -98,9 +101,11 @@ def per_step(
             name = path_name(path)
             return jnp.asarray(of_steps[name])[step] if name in of_steps else leaf
 
-        return jax.tree.map_with_path(now, part.join(fast, rest))
+        return jax.tree.map_with_path(now, selected.join(fast, rest))
 
-    def update(meta, gradient, progress, fast, step):
+    def update(
+        meta: Meta, gradient: Fast, progress: State, fast: Fast, step: StepNumber
+    ) -> tuple[Fast, State]:
         exact = progress >= second_order_from
         constant = lax.stop_gradient(gradient)
         gradient = jax.tree.map(lambda g, c: jnp.where(exact, g, c), gradient, constant)

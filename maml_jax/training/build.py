@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import optax
 from flax import nnx
 
-from maml_jax import algorithms, models
+from maml_jax import models, registry
 from maml_jax.adapters.flax import from_flax
 from maml_jax.adapters.precision import in_precision
 from maml_jax.data import DataSet, load
@@ -65,7 +65,7 @@ def build_learner(config: Config, apply: Apply, data: DataSet) -> MetaLearner:
         options["inner_lr"] = config.inner_lr
     if config.algorithm == "pretrained":
         options["classes"] = data.labels("train")
-    algorithm = getattr(algorithms, config.algorithm.replace("-", "_"))
+    algorithm = registry.find("algorithms", config.algorithm)
     return algorithm(in_precision(apply, config.precision), **options)
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from maml_jax import algorithms
+from maml_jax import registry
 from maml_jax.adapters.precision import PRECISIONS
 from maml_jax.core.metagrad import Differentiate
 from maml_jax.errors import InputError, check_choice, check_count, check_number, check_seed
 
-ALGORITHMS = tuple(name.replace("_", "-") for name in algorithms.__all__)
+ALGORITHMS = registry.names("algorithms")
 MODELS = ("conv4", "resnet12", "article-cnn", "mlp", "gru", "lstm")
 DOWNSAMPLES = ("stride", "maxpool")
 SCHEDULES = ("cosine", "constant")

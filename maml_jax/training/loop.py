@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from maml_jax.batching.over_tasks import task_mesh
+from maml_jax.batching import task_mesh
 from maml_jax.data import TaskSource
 from maml_jax.extras import require
 from maml_jax.training import provenance as record

@@ -12,8 +12,7 @@ from typing import Any
 
 import jax
 
-from maml_jax.batching.over_tasks import task_mesh
-from maml_jax.batching.tune import tune
+from maml_jax.batching import task_mesh, tune
 from maml_jax.data import DataSet
 from maml_jax.errors import InputError, check_choice, check_count, check_seed
 from maml_jax.extras import require

@@ -9,8 +9,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from maml_jax.batching import plans
-from maml_jax.batching.over_tasks import over_tasks
+from maml_jax.batching import default_chunk, over_tasks
 from maml_jax.data import TaskSource
 from maml_jax.training.build import Problem
 from maml_jax.training.config import Config
@@ -81,8 +80,7 @@ def make_updates(
 
     def update(state: State, feed: Any) -> tuple[State, dict[str, jax.Array], jax.Array]:
         episodes = jax.vmap(source.sample, in_axes=(None, 0))(feed[0], tasks(state, feed))
-        # Never by a plan that may be measured anew: a run is a function of its config.
-        chunk = config.chunk or plans.rule(state.meta, episodes, mesh.size)
+        chunk = config.chunk or default_chunk(state.meta, episodes, mesh.size)
         step = over_tasks(learner, chunk, mesh)
         (_, values), grads = step(state.meta, episodes, state.update / config.updates)
         changes, moments = optimizer.update(grads, state.optimizer, state.meta)

@@ -1,0 +1,95 @@
+"""The devices that tasks are dealt over."""
+
+import logging
+import os
+
+import jax
+from jax.sharding import AxisType, Mesh
+
+from maml_jax.errors import InputError, check_count
+
+_log = logging.getLogger("maml_jax")
+
+AXIS = "tasks"
+"""The name of the mesh axis that tasks are dealt over."""
+
+
+class _Choice:
+    """What this process has chosen for a CPU of several cores."""
+
+    all_cores = False
+    told = False
+
+
+def use_all_cores() -> int:
+    """Make each core of the CPU a device of JAX, and deal tasks over them from now on.
+
+    XLA leaves cores idle on networks as small as those of few-shot learning; a device for each core
+    keeps all of them busy. Call it before anything of JAX's has run. After it `over_tasks` without
+    a mesh, and `mj.train`, deal tasks over all devices. Where JAX computes on an accelerator it
+    changes nothing.
+
+    Returns:
+      How many devices JAX now has.
+
+    Raises:
+      InputError: JAX has already started with another number of CPU devices.
+    """
+    try:
+        jax.config.update("jax_num_cpu_devices", cores())
+    except RuntimeError as error:  # JAX has started
+        if jax.default_backend() == "cpu" and jax.local_device_count() != cores():
+            raise InputError(
+                f"`use_all_cores` was called after JAX had started with "
+                f"{jax.local_device_count()} CPU devices; call it first in the program."
+            ) from error
+    _Choice.all_cores = True
+    return jax.local_device_count()
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def task_mesh(tasks: int) -> Mesh:
+    """A mesh with the axis `tasks` for so many tasks.
+
+    Of the local devices it has as many as make the largest share of a device the smallest: 5 tasks
+    over 4 devices would be dealt 2, 2, 1 and 0, so 3 devices do.
+
+    Args:
+      tasks: how many there are in a batch, at least 1.
+    """
+    check_count("tasks", tasks)
+    devices = jax.local_devices()
+    share = -(-tasks // len(devices))
+    count = -(-tasks // share)
+    return jax.make_mesh((count,), (AXIS,), (AxisType.Auto,), devices=devices[:count])
+
+
+def default_mesh(tasks: int) -> Mesh | None:
+    """The mesh where the caller named none: all cores if `use_all_cores` was called, else none.
+
+    None also within a `shard_map`, whose caller has dealt the tasks already.
+    """
+    if jax.sharding.get_abstract_mesh().manual_axes:
+        return None
+    if not _Choice.all_cores:
+        _tell_of_idle_cores()
+        return None
+    return task_mesh(tasks) if jax.local_device_count() > 1 else None
+
+
+def _tell_of_idle_cores() -> None:
+    """Say once that a CPU of several cores is used as one device."""
+    if _Choice.told or jax.default_backend() != "cpu":
+        return
+    if cores() > 1 and jax.local_device_count() == 1:
+        _Choice.told = True
+        _log.warning(
+            "JAX sees this CPU of %d cores as one device; call mj.use_all_cores() first in the "
+            "program to train on all of them",
+            cores(),
+        )

@@ -1,0 +1,101 @@
+"""What all learners have in common, whichever way their meta-gradient is estimated."""
+
+from typing import get_args
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from maml_jax.core.loop import InnerLoop
+from maml_jax.core.metagrad import Differentiate
+from maml_jax.core.rule import InnerRule
+from maml_jax.errors import check_choice, check_count
+from maml_jax.losses import accuracy, is_classification
+from maml_jax.types import (
+    Apply,
+    Batch,
+    Examples,
+    Loss,
+    Meta,
+    MetaLearner,
+    Metrics,
+    Params,
+    Scalar,
+    ValueAndGrad,
+)
+
+
+def inner_loop(
+    apply: Apply,
+    rule: InnerRule,
+    inner_steps: int,
+    loss: Loss,
+    differentiate: Differentiate,
+    batch_size: int | None,
+) -> InnerLoop:
+    """The loop, its arguments checked."""
+    check_count("inner_steps", inner_steps, least=0)
+    check_choice("differentiate", differentiate, get_args(Differentiate))
+    if batch_size is not None:
+        check_count("batch_size", batch_size)
+    return InnerLoop(apply, rule, inner_steps, loss, differentiate, batch_size)
+
+
+def learner_of(loop: InnerLoop, value_and_grad: ValueAndGrad, name: str) -> MetaLearner:
+    """The learner called `name` that adapts by `loop` and learns by `value_and_grad`."""
+
+    def adapt(meta: Meta, support: Batch, steps: int | None = None) -> Params:
+        return loop(meta, support, steps).last
+
+    def trajectory(meta: Meta, support: Batch, steps: int | None = None) -> Params:
+        adapted = loop(meta, support, steps, step_callback=lambda params, step: params)
+        return jax.tree.map(
+            lambda first, later: jnp.concatenate([first[None], later]),
+            adapted.first,
+            adapted.step_outputs,
+        )
+
+    def classify(
+        meta: Meta,
+        support: Batch,
+        x: Examples,
+        *,
+        transductive: bool = False,
+        steps: int | None = None,
+    ) -> Examples:
+        fast = loop(meta, support, steps).last
+        return loop.apply(fast, x) if transductive else beside(loop.apply, fast, support.x, x)
+
+    steps = "1 inner step" if loop.inner_steps == 1 else f"{loop.inner_steps} inner steps"
+    return MetaLearner(
+        init=loop.rule.init,
+        adapt=adapt,
+        trajectory=trajectory,
+        predict=loop.apply,
+        classify=classify,
+        value_and_grad=value_and_grad,
+        loss=loop.loss,
+        description=f"{name}, {steps}",
+    )
+
+
+def beside(apply: Apply, params: Params, support_x: Examples, x: Examples) -> Examples:
+    """The outputs for each example of `x` by itself, in one batch with the support set.
+
+    So batch norm over the current batch sees the support examples and this one, and the outputs do
+    not depend on the other examples of `x`.
+    """
+
+    def one(example: Examples) -> Examples:
+        together = jax.tree.map(lambda s, e: jnp.concatenate([s, e[None]]), support_x, example)
+        return jax.tree.map(lambda leaf: leaf[-1], apply(params, together))
+
+    return lax.map(one, x)
+
+
+def metrics_of(value: Scalar, outputs: Examples, query: Batch) -> Metrics:
+    """The loss, and the accuracy where the labels are classes."""
+    metrics = {"loss": value}
+    if is_classification(outputs, query.y):
+        metrics["accuracy"] = accuracy(outputs, query.y)
+    return metrics
