@@ -1,10 +1,14 @@
-# `make demo` and `make test` each build .venv by themselves; PYTHON names the interpreter (≥ 3.11).
+# Each target builds the environment that it needs by itself; PYTHON names the interpreter (≥ 3.11).
 PYTHON ?= python3
+NEWEST_PYTHON ?= $(shell .ci/newest-python)
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+NEWEST := .venv-newest/bin
+PIP := -m pip install --quiet --disable-pip-version-check
+INSTALL := $(BIN)/python $(PIP) -c constraints.txt
 
-.PHONY: demo test clean
+.PHONY: demo test test-all test-newest lint clean
 
+# Trains a small model on letters of many scripts and shows it adapting.
 demo: .venv/demo-ready
 	rm -rf runs/demo
 	$(BIN)/maml-jax train --recipe quickstart --out runs/demo
@@ -12,14 +16,26 @@ demo: .venv/demo-ready
 	@echo
 	@echo "Look at runs/demo/episode.png: one task, before and after adaptation."
 
-test: .venv/test-ready
+# What every change must pass.
+test: lint
+	$(BIN)/pytest -n 2 -m "not slow"
+
+# And the tests that are slow for a reason that they state.
+test-all: test
+	$(BIN)/pytest -n 2 -m slow
+
+# The tests with the newest Python on this machine and the newest of every dependency.
+test-newest: .venv-newest/ready
+	$(NEWEST)/python -c "import sys, jax; print('Python', sys.version.split()[0], 'with JAX', jax.__version__)"
+	$(NEWEST)/pytest -n 2 -m "not slow"
+
+lint: .venv/test-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-newest .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/demo-ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -29,4 +45,10 @@ clean:
 .venv/test-ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(INSTALL) -e '.[dev]'
+	touch $@
+
+.venv-newest/ready: pyproject.toml
+	@test -n "$(NEWEST_PYTHON)" || { echo "make test-newest needs Python 3.12 or newer; NEWEST_PYTHON=PATH names one"; exit 1; }
+	test -x $(NEWEST)/python || $(NEWEST_PYTHON) -m venv .venv-newest
+	$(NEWEST)/python $(PIP) -e '.[dev]'
 	touch $@
