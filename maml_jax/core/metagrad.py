@@ -14,11 +14,11 @@ from typing import Any, Literal, Protocol, TypeAlias, get_args
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, PyTree
 
 from maml_jax.core.trees import combine
 from maml_jax.errors import check_choice
+from maml_jax.kernels.jax_internals import SymbolicZero
 from maml_jax.types import Scalar
 
 Differentiate: TypeAlias = Literal["mixed", "reverse", "first_order"]

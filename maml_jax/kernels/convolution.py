@@ -20,10 +20,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import ShapedArray
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
 
+from maml_jax.kernels.jax_internals import (
+    Primitive,
+    binary_operation,
+    matmul_precision,
+    set_batching,
+    set_transposes,
+)
 from maml_jax.kernels.native import register
 
 
@@ -51,8 +55,7 @@ def convolve(x: jax.Array, w: jax.Array, stride: int, padding: int) -> jax.Array
     """`[images, height, width, channels]` with `[height, width, channels, filters]`."""
     dtype = jnp.result_type(x, w)
     (_, high, wide, _), (height, width, _, _) = x.shape, w.shape
-    precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-    geometry = Geometry((high, wide), (height, width), stride, padding, precision)
+    geometry = Geometry((high, wide), (height, width), stride, padding, matmul_precision())
     return _output.bind(x.astype(dtype)[None], w.astype(dtype)[None], geometry=geometry)[0]
 
 
@@ -106,28 +109,6 @@ def _plain_kernel(x: jax.Array, y: jax.Array, geometry: Geometry) -> jax.Array:
     return jax.linear_transpose(lambda w: _plain_output(x, w, geometry), w)(y)[0]
 
 
-def _operation(name: str, shape: Callable[..., tuple[int, ...]], plain: Callable) -> Primitive:
-    """An operation with its shape, its plain form, its native one on a CPU, and `vmap`."""
-    primitive = Primitive(f"conv_{name}")
-    primitive.def_impl(jax.jit(primitive.bind, static_argnames="geometry"))
-    primitive.def_abstract_eval(
-        lambda a, b, *, geometry: ShapedArray(shape(a, b, geometry), a.dtype)
-    )
-    fallback = mlir.lower_fun(plain, multiple_results=False)
-
-    def native(context, a, b, *, geometry):
-        target = register(primitive.name, context.avals_in[0].dtype)
-        if target is None:
-            return fallback(context, a, b, geometry=geometry)
-        how = {"stride": np.int64(geometry.stride), "padding": np.int64(geometry.padding)}
-        return jax.ffi.ffi_lowering(target)(context, a, b, **how)
-
-    mlir.register_lowering(primitive, fallback)
-    mlir.register_lowering(primitive, native, platform="cpu")
-    batching.primitive_batchers[primitive] = partial(_batched, primitive)
-    return primitive
-
-
 def _batched(
     operation: Primitive, arguments: Any, axes: Any, *, geometry: Geometry
 ) -> tuple[jax.Array, int]:
@@ -150,23 +131,33 @@ def _batched(
     return out.reshape(size, -1, *out.shape[1:]), 0
 
 
+def _operation(name: str, shape: Callable[..., tuple[int, ...]], plain: Callable) -> Primitive:
+    name = f"conv_{name}"
+    operation = binary_operation(
+        name,
+        shape,
+        plain,
+        cpu_target=lambda dtype: register(name, dtype),
+        cpu_attributes=lambda geometry: {
+            "stride": np.int64(geometry.stride),
+            "padding": np.int64(geometry.padding),
+        },
+    )
+    set_batching(operation, partial(_batched, operation))
+    return operation
+
+
 _output = _operation("output", _output_shape, _plain_output)
 _input = _operation("input", _input_shape, _plain_input)
 _kernel = _operation("kernel", _kernel_shape, _plain_kernel)
 
-# Each rule is the transpose in one argument, given the cotangent and the other argument.
-ad.defbilinear(
-    _output,
-    lambda y, x, w, *, geometry: _input.bind(y, w, geometry=geometry),
-    lambda y, x, w, *, geometry: _kernel.bind(x, y, geometry=geometry),
+# Of y(x, w), x(y, w) and w(x, y): each transpose is one of the other two.
+set_transposes(_output, _input.bind, _kernel.bind)
+set_transposes(
+    _input, _output.bind, lambda y, x, *, geometry: _kernel.bind(x, y, geometry=geometry)
 )
-ad.defbilinear(
-    _input,
-    lambda x, y, w, *, geometry: _output.bind(x, w, geometry=geometry),
-    lambda x, y, w, *, geometry: _kernel.bind(x, y, geometry=geometry),
-)
-ad.defbilinear(
+set_transposes(
     _kernel,
-    lambda w, x, y, *, geometry: _input.bind(y, w, geometry=geometry),
-    lambda w, x, y, *, geometry: _output.bind(x, w, geometry=geometry),
+    lambda w, y, *, geometry: _input.bind(y, w, geometry=geometry),
+    lambda x, w, *, geometry: _output.bind(x, w, geometry=geometry),
 )

@@ -25,7 +25,7 @@ def form(request, monkeypatch):
     if request.param == "compiled" and not compiled:
         pytest.skip("no C++ compiler (c++, g++, clang++)")
     if request.param == "compiled":
-        assert all(map(native.library, native.NUMBERS))  # or the plain form would stand in for it
+        assert all(map(native.library, native.DTYPES))  # or the plain form would stand in for it
     if request.param == "plain":
         monkeypatch.setattr("maml_jax.kernels.convolution.register", lambda *_: None)
     jax.clear_caches()
@@ -206,7 +206,7 @@ print(float(y.sum()), native.library("float32") is not None)
 
 @pytest.mark.parametrize(
     ("compiler", "word"),
-    [("", "no C++ compiler was found"), ("false", "the CPU takes XLA's products")],
+    [("", "no C++ compiler was found"), ("false", "convolutions on the CPU are slower")],
 )
 def test_without_a_working_compiler_it_is_only_slower(tmp_path, compiler, word):
     done = in_new_process(SUM, MAML_JAX_CXX=compiler, MAML_JAX_CACHE=str(tmp_path))

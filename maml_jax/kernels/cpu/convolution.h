@@ -1,8 +1,8 @@
 // Convolution and its two derivatives on a CPU, for weights that differ from task to task.
 //
 // All three are products of small matrices that stay in cache: of patches where there are few
-// channels (`patches.h`), of the pixels under a tap where there are more (`taps.h`), of Winograd's
-// places where that saves more than it costs (`winograd.h`).
+// channels (`patches.h`), of the pixels under a tap where there are more (`taps.h`), of the elements
+// of Winograd's transform domain where that saves more than it costs (`winograd.h`).
 //
 // Arrays are dense: x [groups, images, height, width, channels], w [groups, kernel height, kernel
 // width, channels, filters], y like x with the filters last. A group has its own w.
@@ -24,18 +24,18 @@ namespace {
 
 void Output(const Shape& s, const T* x, const T* w, T* y) {
   if (!s.winograd()) return s.deep() ? TapOutput(s, x, w, y) : DirectOutput(s, x, w, y);
-  T* kernel = Scratch<T>(1, kPlaces * Step<T>(s.channels * s.filters));
-  KernelPlaces(w, s.channels, s.filters, false, kernel);
+  T* kernel = Scratch<T>(1, kElements * Step<T>(s.channels * s.filters));
+  TransformKernel(w, s.channels, s.filters, false, kernel);
   WinogradOutput(s, x, kernel, y);
 }
 
 void Input(const Shape& s, const T* y, const T* w, T* x) {
-  const Shape turned = s.turned();
-  if (!s.winograd() || turned.padding < 0 || !turned.winograd())
+  const Shape flipped = s.flipped();
+  if (!s.winograd() || flipped.padding < 0 || !flipped.winograd())
     return s.deep() ? TapInput(s, y, w, x) : DirectInput(s, y, w, x);
-  T* kernel = Scratch<T>(1, kPlaces * Step<T>(s.channels * s.filters));
-  KernelPlaces(w, s.channels, s.filters, true, kernel);
-  WinogradOutput(turned, y, kernel, x);
+  T* kernel = Scratch<T>(1, kElements * Step<T>(s.channels * s.filters));
+  TransformKernel(w, s.channels, s.filters, true, kernel);
+  WinogradOutput(flipped, y, kernel, x);
 }
 
 void Kernel(const Shape& s, const T* x, const T* y, T* w) {

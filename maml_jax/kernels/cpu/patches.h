@@ -1,5 +1,5 @@
-// Convolution where there are few channels: patches are gathered a block at a time, never as a whole,
-// and multiplied.
+// Convolution where there are few channels: patches are gathered a block at a time, never as a
+// whole, and multiplied.
 
 #pragma once
 
@@ -15,12 +15,12 @@ namespace {
 
 constexpr int64_t kBlock = 96;  // positions whose patches are in memory at once
 
-// Calls run(pixel, place, count) for each value of the window and for the positions of each row of
+// Calls run(pixel, entry, count) for each value of the window and for the positions of each row of
 // y: under that value is first `pixel` of x and then every `stride * channels`th; they belong, side
-// by side, at `place` in patches [depth, kBlock], whose columns are the positions from `first` on.
+// by side, at `entry` in patches [depth, kBlock], whose columns are the positions from `first` on.
 // Positions are in order of images, rows and columns. What is beyond the border is left out.
-template <typename T, typename Place, typename Run>
-void Runs(const Shape& s, T* x, int64_t first, int64_t count, Place* patches, const Run& run) {
+template <typename T, typename Entry, typename Run>
+void Runs(const Shape& s, T* x, int64_t first, int64_t count, Entry* patches, const Run& run) {
   for (int64_t m = 0, n; m < count; m += n) {
     const int64_t column = (first + m) % s.columns, line = (first + m) / s.columns;
     n = std::min(count - m, s.columns - column);
@@ -33,9 +33,9 @@ void Runs(const Shape& s, T* x, int64_t first, int64_t count, Place* patches, co
         const int64_t from = left < 0 ? (s.stride - 1 - left) / s.stride : 0;
         const int64_t to = left < s.width ? std::min(n, (s.width - 1 - left) / s.stride + 1) : 0;
         const int64_t pixel = (line / s.rows * s.height + row) * s.width + left + from * s.stride;
-        Place* places = patches + (i * s.kernel_width + j) * s.channels * kBlock + m;
+        Entry* entries = patches + (i * s.kernel_width + j) * s.channels * kBlock + m;
         for (int64_t c = 0; c < s.channels && from < to; ++c)
-          run(x + pixel * s.channels + c, places + c * kBlock + from, to - from);
+          run(x + pixel * s.channels + c, entries + c * kBlock + from, to - from);
       }
     }
   }
@@ -46,9 +46,9 @@ template <typename T>
 void Gather(const Shape& s, const T* x, int64_t first, int64_t count, T* patches) {
   const int64_t step = s.stride * s.channels;
   std::fill_n(patches, s.depth() * kBlock, T{});
-  Runs(s, x, first, count, patches, [=](const T* pixel, T* place, int64_t n) {
-    if (step == 1) std::copy_n(pixel, n, place);
-    else for (int64_t k = 0; k < n; ++k) place[k] = pixel[k * step];
+  Runs(s, x, first, count, patches, [=](const T* pixel, T* entry, int64_t n) {
+    if (step == 1) std::copy_n(pixel, n, entry);
+    else for (int64_t k = 0; k < n; ++k) entry[k] = pixel[k * step];
   });
 }
 
@@ -56,9 +56,9 @@ void Gather(const Shape& s, const T* x, int64_t first, int64_t count, T* patches
 template <typename T>
 void Scatter(const Shape& s, const T* patches, int64_t first, int64_t count, T* x) {
   const int64_t step = s.stride * s.channels;
-  Runs(s, x, first, count, patches, [=](T* __restrict pixel, const T* __restrict place, int64_t n) {
-    if (step == 1) for (int64_t k = 0; k < n; ++k) pixel[k] += place[k];
-    else for (int64_t k = 0; k < n; ++k) pixel[k * step] += place[k];
+  Runs(s, x, first, count, patches, [=](T* __restrict pixel, const T* __restrict entry, int64_t n) {
+    if (step == 1) for (int64_t k = 0; k < n; ++k) pixel[k] += entry[k];
+    else for (int64_t k = 0; k < n; ++k) pixel[k * step] += entry[k];
   });
 }
 
@@ -92,18 +92,19 @@ void DirectOutput(const Shape& s, const T* x, const T* w, T* y) {
 template <typename T>
 void DirectInput(const Shape& s, const T* y, const T* w, T* x) {
   if (s.pointwise()) {
-    T* turned = Scratch<T>(1, s.kernel());  // w transposed, [filters, channels]
-    Transpose(w, s.channels, s.filters, turned);
-    return Multiply<T>(s.positions(), s.channels, s.filters, y, s.filters, 1, turned, s.channels,
-                       x, s.channels, false);
+    T* transposed = Scratch<T>(1, s.kernel());  // w transposed, [filters, channels]
+    Transpose(w, s.channels, s.filters, transposed);
+    return Multiply<T>(s.positions(), s.channels, s.filters, y, s.filters, 1, transposed,
+                       s.channels, x, s.channels, false);
   }
   T* patches = Scratch<T>(0, s.depth() * kBlock);
-  T* turned = Scratch<T>(1, s.filters * kBlock);  // a block of y transposed, [filters, block]
+  T* transposed = Scratch<T>(1, s.filters * kBlock);  // a block of y transposed, [filters, block]
   std::fill_n(x, s.input(), T{});
   for (int64_t m = 0; m < s.positions(); m += kBlock) {
     const int64_t block = std::min(kBlock, s.positions() - m);
-    Transpose(y + m * s.filters, block, s.filters, turned);
-    Multiply<T>(s.depth(), block, s.filters, w, s.filters, 1, turned, block, patches, kBlock, false);
+    Transpose(y + m * s.filters, block, s.filters, transposed);
+    Multiply<T>(s.depth(), block, s.filters, w, s.filters, 1, transposed, block, patches, kBlock,
+                false);
     Scatter(s, patches, m, block, x);
   }
 }

@@ -40,8 +40,8 @@ struct Shape {
       count += std::max<int64_t>(0, std::min(first + taps, pixels) - std::max<int64_t>(first, 0));
     return count;
   }
-  // The convolution of y with the turned kernel that gives the derivative in x, at stride 1.
-  Shape turned() const {
+  // The convolution of y with the flipped kernel that gives the derivative in x, at stride 1.
+  Shape flipped() const {
     return {images,  rows,         columns, filters, kernel_height,
             kernel_width, channels, height,  width,   1,
             kernel_height - 1 - padding};

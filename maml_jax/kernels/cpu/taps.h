@@ -1,7 +1,7 @@
-// Convolution where there are many channels: a product for each tap, with nothing copied and nothing
-// multiplied by the zeros beyond the border.
+// Convolution where there are many channels: a product for each tap, with nothing copied and
+// nothing multiplied by the zeros beyond the border.
 //
-// A tap is one place of the window. The pixels under it, those beyond the border left out, are the
+// A tap is one position in the window. The pixels under it, those beyond the border left out, are the
 // rows of a product with the tap's w (indirect convolution, Dukhan 2019, arXiv:1907.02129).
 
 #pragma once
@@ -63,11 +63,11 @@ void TapOutput(const Shape& s, const T* x, const T* w, T* y) {
 
 template <typename T>
 void TapInput(const Shape& s, const T* y, const T* w, T* x) {
-  T* turned = Scratch<T>(1, s.channels * s.filters);  // the tap's w transposed
+  T* transposed = Scratch<T>(1, s.channels * s.filters);  // the tap's w transposed
   std::fill_n(x, s.input(), T{});
   Taps(s, [&](const Pairs& pairs, int64_t tap) {
-    Transpose(w + tap, s.channels, s.filters, turned);
-    AddRows(pairs.count, s.channels, s.filters, y, pairs.y, turned, x, pairs.x);
+    Transpose(w + tap, s.channels, s.filters, transposed);
+    AddRows(pairs.count, s.channels, s.filters, y, pairs.y, transposed, x, pairs.x);
   });
 }
 

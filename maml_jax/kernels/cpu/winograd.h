@@ -1,8 +1,9 @@
-// Convolution with kernels of 3×3 at stride 1 by Winograd's F(2×2, 3×3), which needs 16 multiplications
-// where the definition has 36 (Lavin & Gray 2016, arXiv:1509.09308).
+// Convolution with kernels of 3×3 at stride 1 by Winograd's F(2×2, 3×3), which needs 16
+// multiplications where the definition has 36 (Lavin & Gray 2016, arXiv:1509.09308).
 //
-// An output tile of 2×2 is Aᵀ[(G w Gᵀ) ⊙ (Bᵀ x B)]A of an input tile of 4×4. Summed over channels
-// the ⊙ is a matrix product for each of the 16 places of a tile.
+// An output tile of 2×2 is Aᵀ[(G w Gᵀ) ⊙ (Bᵀ x B)]A of an input tile of 4×4. G w Gᵀ and Bᵀ x B are
+// 4×4: the transform domain has 16 elements. Summed over channels the ⊙ is a matrix product for
+// each of them.
 
 #pragma once
 
@@ -16,11 +17,11 @@
 
 namespace {
 
-constexpr int kPlaces = 16;
+constexpr int kElements = 16;  // of the transform domain
 constexpr int64_t kTiles = 48;  // tiles in memory at once
 
-// From one place to the next of so many values: a line more, or all places of a value would have
-// the same few lines of the cache to themselves.
+// How far apart two elements are of which each has so many values: one cache line more, or all
+// elements of a value would compete for the same few lines of the cache.
 template <typename T>
 int64_t Step(int64_t values) {
   return values + 64 / static_cast<int64_t>(sizeof(T));
@@ -34,13 +35,13 @@ void Channels(int64_t count, const Op& op) {
   for (; c < count; ++c) op(c, T{});
 }
 
-// The kernel's places, 16 times [channels, filters], of w [3, 3, channels, filters]. Turned: of the
-// kernel that gives the derivative in x, 16 times [filters, channels], of the same w.
+// G w Gᵀ: elements, 16 times [channels, filters], of w [3, 3, channels, filters]. With `flip`, of
+// the kernel that gives the derivative in x: 16 times [filters, channels], of the same w.
 template <typename T>
-void KernelPlaces(const T* w, int64_t channels, int64_t filters, bool turn, T* places) {
+void TransformKernel(const T* w, int64_t channels, int64_t filters, bool flip, T* elements) {
   const int64_t area = channels * filters, step = Step<T>(area);
   T* ordered = nullptr;
-  if (turn) {
+  if (flip) {
     ordered = Scratch<T>(3, 9 * area);
     for (int64_t k = 0; k < 9; ++k)
       Transpose(w + k * area, channels, filters, ordered + (8 - k) * area);
@@ -60,7 +61,7 @@ void KernelPlaces(const T* w, int64_t channels, int64_t filters, bool turn, T* p
     }
     for (int i = 0; i < 4; ++i) {
       const V a = rows[i][0], b = rows[i][1], c = rows[i][2];
-      T* to = places + 4 * i * step + at;
+      T* to = elements + 4 * i * step + at;
       Store<V>(to, a);
       Store<V>(to + step, half * (a + b + c));
       Store<V>(to + 2 * step, half * (a - b + c));
@@ -69,16 +70,16 @@ void KernelPlaces(const T* w, int64_t channels, int64_t filters, bool turn, T* p
   });
 }
 
-// The transpose of KernelPlaces: w [3, 3, channels, filters] of places.
+// The transpose of TransformKernel: w [3, 3, channels, filters] of 16 times [channels, filters].
 template <typename T>
-void KernelFromPlaces(const T* places, int64_t area, T* w) {
+void TransformKernelTransposed(const T* elements, int64_t area, T* w) {
   const int64_t step = Step<T>(area);
   Channels<T>(area, [&](int64_t at, auto zero) {
     using V = decltype(zero);
     const T half = T(0.5);
     V rows[3][4];
     for (int j = 0; j < 4; ++j) {
-      const T* from = places + j * step + at;
+      const T* from = elements + j * step + at;
       const V a = Load<V>(from), b = Load<V>(from + 4 * step), c = Load<V>(from + 8 * step),
               d = Load<V>(from + 12 * step);
       rows[0][j] = a + half * (b + c);
@@ -118,12 +119,12 @@ void OutputPixels(const Shape& s, int64_t tile, T* y, T* outside, T* (&pixels)[2
     }
 }
 
-// places, 16 times [kTiles, channels], of the input tiles from `first` on.
+// Bᵀ x B: elements, 16 times [kTiles, channels], of the input tiles from `first` on.
 template <typename T>
-void InputPlaces(const Shape& s, const T* x, int64_t first, int64_t count, const T* zeros,
-                 T* places) {
-  const int64_t place = Step<T>(kTiles * s.channels);
-  for (int64_t m = 0; m < count; ++m, places += s.channels) {
+void TransformInput(const Shape& s, const T* x, int64_t first, int64_t count, const T* zeros,
+                    T* elements) {
+  const int64_t step = Step<T>(kTiles * s.channels);
+  for (int64_t m = 0; m < count; ++m, elements += s.channels) {
     const Corner corner = TileAt(s, first + m);
     const T* from[4][4];
     for (int i = 0; i < 4; ++i)
@@ -145,31 +146,31 @@ void InputPlaces(const Shape& s, const T* x, int64_t first, int64_t count, const
         rows[3][j] = b - e;
       }
       for (int i = 0; i < 4; ++i) {
-        T* to = places + 4 * i * place + c;
+        T* to = elements + 4 * i * step + c;
         Store<V>(to, rows[i][0] - rows[i][2]);
-        Store<V>(to + place, rows[i][1] + rows[i][2]);
-        Store<V>(to + 2 * place, rows[i][2] - rows[i][1]);
-        Store<V>(to + 3 * place, rows[i][1] - rows[i][3]);
+        Store<V>(to + step, rows[i][1] + rows[i][2]);
+        Store<V>(to + 2 * step, rows[i][2] - rows[i][1]);
+        Store<V>(to + 3 * step, rows[i][1] - rows[i][3]);
       }
     });
   }
 }
 
-// y's tiles from `first` on, of places, 16 times [kTiles, filters].
+// Aᵀ m A: y's tiles from `first` on, of elements m, 16 times [kTiles, filters].
 template <typename T>
-void OutputFromPlaces(const Shape& s, const T* places, int64_t first, int64_t count, T* unused,
-                      T* y) {
-  const int64_t place = Step<T>(kTiles * s.filters);
-  for (int64_t m = 0; m < count; ++m, places += s.filters) {
+void TransformOutput(const Shape& s, const T* elements, int64_t first, int64_t count, T* unused,
+                     T* y) {
+  const int64_t step = Step<T>(kTiles * s.filters);
+  for (int64_t m = 0; m < count; ++m, elements += s.filters) {
     T* to[2][2];
     OutputPixels(s, first + m, y, unused, to);
     Channels<T>(s.filters, [&](int64_t f, auto zero) {
       using V = decltype(zero);
       V rows[2][4];
       for (int j = 0; j < 4; ++j) {
-        const T* from = places + j * place + f;
-        const V a = Load<V>(from), b = Load<V>(from + 4 * place), c = Load<V>(from + 8 * place),
-                d = Load<V>(from + 12 * place);
+        const T* from = elements + j * step + f;
+        const V a = Load<V>(from), b = Load<V>(from + 4 * step), c = Load<V>(from + 8 * step),
+                d = Load<V>(from + 12 * step);
         rows[0][j] = a + b + c;
         rows[1][j] = b - c - d;
       }
@@ -181,12 +182,12 @@ void OutputFromPlaces(const Shape& s, const T* places, int64_t first, int64_t co
   }
 }
 
-// The transpose of OutputFromPlaces: places, 16 times [kTiles, filters], of y's tiles.
+// The transpose of TransformOutput: elements, 16 times [kTiles, filters], of y's tiles.
 template <typename T>
-void OutputPlaces(const Shape& s, const T* y, int64_t first, int64_t count, const T* zeros,
-                  T* places) {
-  const int64_t place = Step<T>(kTiles * s.filters);
-  for (int64_t m = 0; m < count; ++m, places += s.filters) {
+void TransformOutputTransposed(const Shape& s, const T* y, int64_t first, int64_t count,
+                               const T* zeros, T* elements) {
+  const int64_t step = Step<T>(kTiles * s.filters);
+  for (int64_t m = 0; m < count; ++m, elements += s.filters) {
     const T* from[2][2];
     OutputPixels(s, first + m, y, zeros, from);
     Channels<T>(s.filters, [&](int64_t f, auto zero) {
@@ -200,11 +201,11 @@ void OutputPlaces(const Shape& s, const T* y, int64_t first, int64_t count, cons
         rows[3][j] = -b;
       }
       for (int i = 0; i < 4; ++i) {
-        T* to = places + 4 * i * place + f;
+        T* to = elements + 4 * i * step + f;
         Store<V>(to, rows[i][0]);
-        Store<V>(to + place, rows[i][0] + rows[i][1]);
-        Store<V>(to + 2 * place, rows[i][0] - rows[i][1]);
-        Store<V>(to + 3 * place, -rows[i][1]);
+        Store<V>(to + step, rows[i][0] + rows[i][1]);
+        Store<V>(to + 2 * step, rows[i][0] - rows[i][1]);
+        Store<V>(to + 3 * step, -rows[i][1]);
       }
     });
   }
@@ -217,43 +218,43 @@ const T* Zeros(int64_t count) {
   return zeros;
 }
 
-// y of x and the kernel's places.
+// y of x and of the transformed kernel.
 template <typename T>
 void WinogradOutput(const Shape& s, const T* x, const T* kernel, T* y) {
   const int64_t in_step = Step<T>(kTiles * s.channels), out_step = Step<T>(kTiles * s.filters);
-  T* in = Scratch<T>(0, kPlaces * (in_step + out_step));
-  T* out = in + kPlaces * in_step;
+  T* in = Scratch<T>(0, kElements * (in_step + out_step));
+  T* out = in + kElements * in_step;
   const int64_t kernel_step = Step<T>(s.channels * s.filters);
   const int64_t widest = std::max(s.channels, s.filters);
   const T* zeros = Zeros<T>(widest);
   T* unused = const_cast<T*>(zeros) + widest;
   for (int64_t m = 0; m < s.tiles(); m += kTiles) {
     const int64_t block = std::min(kTiles, s.tiles() - m);
-    InputPlaces(s, x, m, block, zeros, in);
-    for (int p = 0; p < kPlaces; ++p)
+    TransformInput(s, x, m, block, zeros, in);
+    for (int p = 0; p < kElements; ++p)
       Multiply<T>(block, s.filters, s.channels, in + p * in_step, s.channels, 1,
                   kernel + p * kernel_step, s.filters, out + p * out_step, s.filters, false);
-    OutputFromPlaces(s, out, m, block, unused, y);
+    TransformOutput(s, out, m, block, unused, y);
   }
 }
 
 template <typename T>
 void WinogradKernel(const Shape& s, const T* x, const T* y, T* w) {
   const int64_t in_step = Step<T>(kTiles * s.channels), out_step = Step<T>(kTiles * s.filters);
-  T* in = Scratch<T>(0, kPlaces * (in_step + out_step));
-  T* out = in + kPlaces * in_step;
+  T* in = Scratch<T>(0, kElements * (in_step + out_step));
+  T* out = in + kElements * in_step;
   const int64_t area = s.channels * s.filters, kernel_step = Step<T>(area);
-  T* kernel = Scratch<T>(1, kPlaces * kernel_step);
+  T* kernel = Scratch<T>(1, kElements * kernel_step);
   const T* zeros = Zeros<T>(std::max(s.channels, s.filters));
   for (int64_t m = 0; m < s.tiles(); m += kTiles) {
     const int64_t block = std::min(kTiles, s.tiles() - m);
-    InputPlaces(s, x, m, block, zeros, in);
-    OutputPlaces(s, y, m, block, zeros, out);
-    for (int p = 0; p < kPlaces; ++p)
+    TransformInput(s, x, m, block, zeros, in);
+    TransformOutputTransposed(s, y, m, block, zeros, out);
+    for (int p = 0; p < kElements; ++p)
       Multiply<T>(s.channels, s.filters, block, in + p * in_step, 1, s.channels,
                   out + p * out_step, s.filters, kernel + p * kernel_step, s.filters, m > 0);
   }
-  KernelFromPlaces(kernel, area, w);
+  TransformKernelTransposed(kernel, area, w);
 }
 
 }  // namespace

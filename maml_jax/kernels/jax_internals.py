@@ -1,0 +1,83 @@
+"""All that this package takes from JAX below its documented interface.
+
+JAX promises no stability for these names. They lie in this one module, so that a new version of JAX
+can break only this one; `tests/test_jax_internals.py` lists them. A new operation of JAX, with a
+lowering of its own and rules for `vmap` and differentiation, cannot be made without them.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+from jax.core import ShapedArray
+from jax.custom_derivatives import SymbolicZero
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+__all__ = [
+    "Primitive",
+    "SymbolicZero",
+    "binary_operation",
+    "matmul_precision",
+    "set_batching",
+    "set_transposes",
+]
+
+
+def matmul_precision() -> str | None:
+    """The precision of matrix products that is in force; None: the backend's own."""
+    return jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+
+
+def binary_operation(
+    name: str,
+    shape: Callable[..., tuple[int, ...]],
+    plain: Callable[..., jax.Array],
+    cpu_target: Callable[[Any], str | None],
+    cpu_attributes: Callable[..., Mapping[str, Any]],
+) -> Primitive:
+    """A new operation `bind(a, b, geometry=…)` on two arrays of one type.
+
+    Args:
+      name: what it is called in a jaxpr.
+      shape: `shape(a, b, geometry)`, of the result; `a` and `b` have a shape and a dtype.
+      plain: `plain(a, b, geometry)`, the operation by others of JAX.
+      cpu_target: `cpu_target(dtype)`, the name under which XLA knows a compiled form for the CPU;
+        None: there is none, and `plain` takes its place, as on all other devices.
+      cpu_attributes: `cpu_attributes(geometry)`, the numbers that the compiled form takes besides.
+    """
+    primitive = Primitive(name)
+    primitive.def_impl(jax.jit(primitive.bind, static_argnames="geometry"))
+    primitive.def_abstract_eval(
+        lambda a, b, *, geometry: ShapedArray(shape(a, b, geometry), a.dtype)
+    )
+    by_others = mlir.lower_fun(plain, multiple_results=False)
+
+    def compiled(context, a, b, *, geometry):
+        target = cpu_target(context.avals_in[0].dtype)
+        if target is None:
+            return by_others(context, a, b, geometry=geometry)
+        lower = jax.ffi.ffi_lowering(target)
+        return lower(context, a, b, **cpu_attributes(geometry))
+
+    mlir.register_lowering(primitive, by_others)
+    mlir.register_lowering(primitive, compiled, platform="cpu")
+    return primitive
+
+
+def set_batching(operation: Primitive, rule: Callable[..., tuple[jax.Array, int]]) -> None:
+    """How `vmap` batches it: `rule(arrays, axes, geometry=…) -> (result, its batch axis)`."""
+    batching.primitive_batchers[operation] = rule
+
+
+def set_transposes(
+    operation: Primitive, in_a: Callable[..., jax.Array], in_b: Callable[..., jax.Array]
+) -> None:
+    """The operation is linear in each argument; so are its transposes, from which all derivatives
+    follow: `in_a(cotangent, b, geometry=…)` and `in_b(a, cotangent, geometry=…)`.
+    """
+    ad.defbilinear(
+        operation,
+        lambda cotangent, a, b, *, geometry: in_a(cotangent, b, geometry=geometry),
+        lambda cotangent, a, b, *, geometry: in_b(a, cotangent, geometry=geometry),
+    )
