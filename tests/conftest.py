@@ -1,14 +1,26 @@
 """Two CPU devices, so that meshes can be tested; double precision where a test asks for it.
 
-Most of a test's time is XLA's, optimising programs that run once: that is left out, but for the
-tests of what a program stores.
+Most of a test's time is spent by XLA, optimising programs that run once: that is left out, but for
+the tests of what a program stores.
 """
 
+import atexit
 import os
+import shutil
+import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
-QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+QUICK = "--xla_backend_optimization_level=0"
+if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):  # later ones end at this flag
+    QUICK += " --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()  # read on import
+
+if "MAML_JAX_CACHE" not in os.environ:
+    # What tests compile and read is kept for this run, by all its processes, which inherit the
+    # name; the user's own cache is left alone.
+    os.environ["MAML_JAX_CACHE"] = tempfile.mkdtemp(prefix="maml-jax-tests-")
+    atexit.register(shutil.rmtree, os.environ["MAML_JAX_CACHE"], ignore_errors=True)
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -38,12 +50,6 @@ def mnist_dir(data_dir) -> Path:
     if not (data_dir / "mnist").is_dir():
         pytest.skip("MAML_JAX_DATA holds no folder mnist/")
     return data_dir
-
-
-@pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory):
-    """What tests read or tune is kept for this process; the user's own is left alone."""
-    os.environ["MAML_JAX_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module", autouse=True)

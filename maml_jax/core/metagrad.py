@@ -65,10 +65,10 @@ def _mixed(loss: ContextLoss) -> InnerGradient:
     """
 
     @jax.custom_vjp
-    def gradient(fast, context):
+    def gradient(fast: Any, context: Any) -> Any:
         return jax.grad(loss)(fast, context)
 
-    def forward(fast, context):
+    def forward(fast: Any, context: Any) -> Any:
         # Only here is it known which inputs are differentiated at all. The others (images, labels)
         # stay out of the gradient in `backward`; the residuals' structure says which they are.
         perturbed = jax.tree.map(lambda leaf: leaf.perturbed, context)
@@ -77,7 +77,7 @@ def _mixed(loss: ContextLoss) -> InnerGradient:
         constant = jax.tree.map(lambda leaf, yes: None if yes else leaf, context, perturbed)
         return jax.grad(loss)(fast, context), (fast, active, constant)
 
-    def backward(residuals, cotangent):
+    def backward(residuals: Any, cotangent: Any) -> Any:
         fast, active, constant = residuals
         gradients = jax.grad(lambda fast, active: loss(fast, combine(active, constant)), (0, 1))
         _, products = jax.jvp(lambda fast: gradients(fast, active), (fast,), (_dense(cotangent),))

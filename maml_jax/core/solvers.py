@@ -1,7 +1,7 @@
 """Solutions of a linear equation Av = b whose matrix is known by its products alone."""
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ def conjugate_gradients(matrix: Matrix, b: Vector, steps: int, otherwise: Vector
     1983.
     """
 
-    def step(_, state):
+    def step(_: Any, state: Any) -> Any:
         v, residual, p, positive, solved = state
         Ap = matrix(p)  # noqa: N806
         curvature, before = optax.tree.vdot(p, Ap), optax.tree.vdot(residual, residual)
@@ -47,7 +47,7 @@ def conjugate_gradients(matrix: Matrix, b: Vector, steps: int, otherwise: Vector
 def neumann(matrix: Matrix, b: Vector, steps: int, rate: float) -> Vector:
     """So many steps v ← v + η(b − Av) from 0."""
 
-    def step(_, v):
+    def step(_: Any, v: Vector) -> Vector:
         return jax.tree.map(lambda v, b, Av: v + rate * (b - Av), v, b, matrix(v))  # noqa: N803
 
     return lax.fori_loop(0, steps, step, jax.tree.map(jnp.zeros_like, b))

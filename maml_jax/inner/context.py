@@ -1,8 +1,11 @@
 """Nothing adapts but a context vector that shifts the network's weights."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array
 
 from maml_jax.core.rule import Adapts, Fast, Frozen, InnerRule, ParamFilter, State, StepNumber
 from maml_jax.core.trees import by_path, path_name
@@ -50,7 +53,7 @@ def context(
         del step
         params, projections = frozen
 
-        def shift(path, leaf):
+        def shift(path: Any, leaf: Array) -> Array:
             name = path_name(path)
             return leaf + jnp.tensordot(fast, projections[name], 1) if name in projections else leaf
 

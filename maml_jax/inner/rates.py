@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array
 
 from maml_jax.core.rule import Adapts, Fast, Frozen, InnerRule, ParamFilter, State, StepNumber
 from maml_jax.core.trees import by_path, path_name
@@ -66,7 +67,7 @@ def per_step(
       adapts: which of the other weights move; None: all.
     """
 
-    def adapting(path):
+    def adapting(path: str) -> bool:
         return (adapts is None or adapts(path)) and not (norms and is_norm(path))
 
     selected = ParamFilter(adapting if norms or adapts else None)
@@ -97,7 +98,7 @@ def per_step(
         rest, of_steps = frozen
         step = jnp.minimum(step, inner_steps - 1)
 
-        def now(path, leaf):
+        def now(path: Any, leaf: Array) -> Array:
             name = path_name(path)
             return jnp.asarray(of_steps[name])[step] if name in of_steps else leaf
 

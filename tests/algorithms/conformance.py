@@ -1,6 +1,9 @@
-"""The properties that every algorithm must have, for every algorithm."""
+"""The properties that every algorithm must have, for every algorithm.
 
-from functools import partial
+Most of the time is spent compiling, so what several tests need is compiled once, by `Case`.
+"""
+
+from functools import cache, cached_property, partial
 
 import jax
 import jax.numpy as jnp
@@ -66,81 +69,131 @@ NOT_A_GRADIENT = ("fomaml", "reptile", "imaml", "first order", "scratch", "pretr
 TRUE_GRADIENT = [name for name in ALGORITHMS if not any(n in name for n in NOT_A_GRADIENT)]
 
 every = pytest.mark.parametrize("name", ALGORITHMS)
+TASKS = 5
 
 
-def mean_by_loop(learner, meta, tasks):
-    """The meta-gradient's obvious twin: a Python loop over five tasks."""
-    one = jax.jit(learner.value_and_grad)
-    each = [one(meta, jax.tree.map(lambda leaf, t=t: leaf[t], tasks)) for t in range(5)]
-    return jax.tree.map(lambda *leaves: sum(leaves) / 5, *each)
+class Case:
+    """One algorithm at two inner steps on a small network in double precision."""
+
+    def __init__(self, name):
+        self.params, self.apply = perceptron()
+        self.learner = ALGORITHMS[name](self.apply, 0.3, 2)
+        self.meta = self.learner.init(self.params)
+        self.tasks = classification(tasks=TASKS)
+        self.in_chunks = jax.jit(mj.over_tasks(self.learner, 2))  # 2, 2 and a remainder of 1
+
+    @cached_property
+    def expected(self):
+        """The meta-gradient's obvious twin: a Python loop over the tasks."""
+        one = jax.jit(self.learner.value_and_grad)
+        each = [one(self.meta, task_of(self.tasks, t)) for t in range(TASKS)]
+        return jax.tree.map(lambda *leaves: sum(leaves) / TASKS, *each)
+
+
+def task_of(tasks, number):
+    return jax.tree.map(lambda leaf: leaf[number], tasks)
+
+
+@pytest.fixture
+def case(name, x64):
+    return _case(name)
+
+
+_case = cache(Case)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_cases():
+    yield
+    _case.cache_clear()
 
 
 @every
 def test_no_inner_rate_leaves_the_prediction_unchanged(name):
     params, apply = perceptron()
     learner = ALGORITHMS[name](apply, 0.0, 3)
-    meta = learner.init(params)
-    episode = classification()
-    before, after = (learner.adapt(meta, episode.support, steps) for steps in (0, 3))
-    x = episode.query.x
-    np.testing.assert_array_equal(learner.predict(after, x), learner.predict(before, x))
+    meta, episode = learner.init(params), classification()
+
+    @jax.jit
+    def outputs(meta, support, x):
+        return [learner.predict(learner.adapt(meta, support, steps), x) for steps in (0, 3)]
+
+    before, after = outputs(meta, episode.support, episode.query.x)
+    np.testing.assert_array_equal(after, before)
     if not name.startswith("proto"):  # whose head is the prototypes from the start
-        np.testing.assert_array_equal(learner.predict(before, x), apply(params, x))
+        np.testing.assert_array_equal(before, jax.jit(apply)(params, episode.query.x))
 
 
 @pytest.mark.parametrize("name", [name for name in ALGORITHMS if "batches" not in name])
 def test_adaptation_lowers_the_support_loss(name):
     params, apply = perceptron()
     learner = ALGORITHMS[name](apply, 0.003, 5)  # small enough for momentum and Adam too
-    support = classification().support
-    path = learner.trajectory(learner.init(params), support)
-    losses = [
-        learner.loss(apply(jax.tree.map(lambda leaf, k=k: leaf[k], path), support.x), support.y)
-        for k in range(6)
-    ]
-    assert losses == sorted(losses, reverse=True)
+
+    @jax.jit
+    def losses(meta, support):
+        path = learner.trajectory(meta, support, 5)
+        return jax.vmap(lambda fast: learner.loss(apply(fast, support.x), support.y))(path)
+
+    values = losses(learner.init(params), classification().support).tolist()
+    assert len(values) == 6
+    assert values == sorted(values, reverse=True)
 
 
 @every
-def test_trajectory_is_adaptation_step_by_step(name, x64):
-    params, apply = perceptron()
-    learner = ALGORITHMS[name](apply, 0.1, 2)
-    meta, support = learner.init(params), classification().support
-    path = learner.trajectory(meta, support, 3)
-    for k in range(4):
-        fast = learner.adapt(meta, support, k)
-        assert distance(jax.tree.map(lambda leaf, k=k: leaf[k], path), fast) < 1e-15
+def test_trajectory_is_adaptation_step_by_step(case):
+    learner = case.learner
+
+    @jax.jit
+    def both(meta, support):
+        path = learner.trajectory(meta, support, 3)
+        return path, [learner.adapt(meta, support, steps) for steps in range(4)]
+
+    path, fast = both(case.meta, classification().support)
+    for step in range(4):
+        assert distance(task_of(path, step), fast[step]) < 1e-15
 
 
 @every
-def test_chunks_do_not_change_the_meta_gradient(name, x64):
-    params, apply = perceptron()
-    learner = ALGORITHMS[name](apply, 0.3, 2)
-    meta, tasks = learner.init(params), classification(tasks=5)
-    expected = mean_by_loop(learner, meta, tasks)
-    for chunk in (1, 2, 9):  # one by one, with a remainder, all at once
-        assert distance(jax.jit(mj.over_tasks(learner, chunk))(meta, tasks), expected) < 1e-13
+def test_classify_is_the_adapted_network(case):
+    """Without batch norm, beside the support set and all together are the same."""
+    learner, episode = case.learner, classification()
+
+    @jax.jit
+    def outputs(meta, support, x):
+        expected = learner.predict(learner.adapt(meta, support, 3), x)
+        classify = partial(learner.classify, meta, support, x, steps=3)
+        return expected, classify(), classify(transductive=True)
+
+    expected, alone, together = outputs(case.meta, episode.support, episode.query.x)
+    assert distance(alone, expected) < 1e-14
+    assert distance(together, expected) < 1e-14
 
 
 @every
-def test_the_order_of_tasks_does_not_change_the_meta_gradient(name, x64):
-    params, apply = perceptron()
-    learner = ALGORITHMS[name](apply, 0.3, 2)
-    meta, tasks = learner.init(params), classification(tasks=5)
-    step = jax.jit(mj.over_tasks(learner))
+def test_chunks_do_not_change_the_meta_gradient(case):
+    assert distance(case.in_chunks(case.meta, case.tasks), case.expected) < 1e-13
+
+
+@pytest.mark.parametrize("name", ["maml"])
+@pytest.mark.parametrize("chunk", [1, 3, 9])
+def test_any_chunk_will_do(case, chunk):
+    step = jax.jit(mj.over_tasks(case.learner, chunk))
+    assert distance(step(case.meta, case.tasks), case.expected) < 1e-13
+
+
+@every
+def test_the_order_of_tasks_does_not_change_the_meta_gradient(case):
     order = jnp.array([3, 0, 4, 1, 2])
-    permuted = step(meta, jax.tree.map(lambda leaf: leaf[order], tasks))
-    assert distance(permuted, step(meta, tasks)) < 1e-13
+    permuted = case.in_chunks(case.meta, task_of(case.tasks, order))
+    assert distance(permuted, case.expected) < 1e-13
 
 
 @every
-def test_adapted_weights_do_not_depend_on_other_tasks(name, x64):
-    params, apply = perceptron()
-    learner = ALGORITHMS[name](apply, 0.3, 2)
-    meta, tasks = learner.init(params), classification(tasks=4)
-    together = jax.jit(jax.vmap(learner.adapt, in_axes=(None, 0)))(meta, tasks.support)
-    alone = jax.jit(learner.adapt)(meta, jax.tree.map(lambda leaf: leaf[2], tasks.support))
-    assert distance(jax.tree.map(lambda leaf: leaf[2], together), alone) < 1e-14
+def test_adapted_weights_do_not_depend_on_other_tasks(case):
+    adapt, support = case.learner.adapt, case.tasks.support
+    together = jax.jit(jax.vmap(adapt, in_axes=(None, 0)))(case.meta, support)
+    alone = jax.jit(adapt)(case.meta, task_of(support, 2))
+    assert distance(task_of(together, 2), alone) < 1e-14
 
 
 SCHEDULED = [name for name in TRUE_GRADIENT if "plus_plus" in name]
@@ -180,11 +233,22 @@ def test_mixed_equals_reverse(name, x64):
     results = []
     for mode in ("mixed", "reverse"):
         learner = base(apply, 0.3, 3, differentiate=mode)
-        results.append(learner.value_and_grad(learner.init(params), episode, 0.03))
+        results.append(jax.jit(learner.value_and_grad)(learner.init(params), episode, 0.03))
     assert distance(*results) < 1e-12
 
 
-@every
+KINDS_OF_META = (
+    "maml",
+    "meta_sgd",
+    "anil, learned rates",
+    "maml_plus_plus",
+    "cavia",
+    "meta_curvature",
+    "pretrained, classes",
+)
+
+
+@pytest.mark.parametrize("name", KINDS_OF_META)
 def test_meta_parameters_go_through_a_checkpoint_and_back(name, tmp_path):
     params, apply = perceptron()
     meta = ALGORITHMS[name](apply, 0.3, 2).init(params)
@@ -205,7 +269,7 @@ def test_keeps_the_precision_of_its_weights(name, precision):
         params, apply = perceptron()
         learner = ALGORITHMS[name](apply, 0.3, 2)
         meta = learner.init(params)
-        result = jax.jit(learner.value_and_grad)(meta, classification())
+        result = jax.eval_shape(learner.value_and_grad, meta, classification())
         assert {leaf.dtype for leaf in jax.tree.leaves(result)} == {jnp.dtype(precision)}
 
 
@@ -226,16 +290,20 @@ def test_the_second_call_compiles_nothing(name):
 
 
 @every
-def test_a_mesh_of_two_devices_gives_the_same(name, x64):
-    params, apply = perceptron()
-    learner = ALGORITHMS[name](apply, 0.3, 2)
-    meta = learner.init(params)
+def test_a_mesh_of_two_devices_gives_the_same(case):
+    step = jax.jit(mj.over_tasks(case.learner, 2, mj.task_mesh(2)))
+    assert distance(step(case.meta, case.tasks), case.expected) < 1e-13
+
+
+@pytest.mark.parametrize("name", ["maml"])
+@pytest.mark.parametrize("count", [1, 4])
+def test_any_number_of_tasks_goes_over_two_devices(case, count):
+    some = task_of(case.tasks, slice(count))
     mesh = jax.make_mesh((2,), ("tasks",))
-    for count, chunk in ((6, None), (5, 2), (1, None)):
-        tasks = classification(tasks=count)
-        expected = jax.jit(mj.over_tasks(learner))(meta, tasks)
-        meshed = jax.jit(mj.over_tasks(learner, chunk, mesh))(meta, tasks)
-        assert distance(meshed, expected) < 1e-13
+    expected = jax.jit(mj.over_tasks(case.learner))(case.meta, some)
+    assert distance(jax.jit(mj.over_tasks(case.learner, None, mesh))(case.meta, some), expected) < (
+        1e-13
+    )
 
 
 @pytest.mark.parametrize("downsample", ["stride", "maxpool"])
