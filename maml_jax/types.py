@@ -1,6 +1,6 @@
 """The vocabulary: what a task is, what a model and a loss are, and what a learner can do."""
 
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import jax
 from jaxtyping import Array, Float, PyTree, Shaped
@@ -9,12 +9,13 @@ Params: TypeAlias = PyTree[Array]
 """The weights of a network."""
 Meta: TypeAlias = PyTree[Array]
 """Everything that the outer loop learns. For MAML it is the `Params`."""
-Examples: TypeAlias = PyTree[Shaped[Array, "examples ..."]]
+Examples: TypeAlias = PyTree[Shaped[Array, "_ ..."]]
 """One array, or a pytree of arrays, whose leading axis counts the examples."""
 Scalar: TypeAlias = Float[Array, ""]
 Metrics: TypeAlias = dict[str, Scalar]
 
 
+@runtime_checkable
 class Apply(Protocol):
     """A model as a pure function of its weights."""
 
@@ -22,6 +23,7 @@ class Apply(Protocol):
         """The outputs for the examples `x`; for classification logits, `[examples, ways]`."""
 
 
+@runtime_checkable
 class Loss(Protocol):
     """A loss, a mean over the examples."""
 
@@ -49,6 +51,7 @@ class Episode(NamedTuple):
     query: Batch
 
 
+@runtime_checkable
 class Adapt(Protocol):
     """Adaptation to one task."""
 
@@ -62,6 +65,7 @@ class Adapt(Protocol):
         """
 
 
+@runtime_checkable
 class Classify(Protocol):
     """Outputs for new examples of one task."""
 
@@ -91,6 +95,7 @@ class Classify(Protocol):
         """
 
 
+@runtime_checkable
 class ValueAndGrad(Protocol):
     """The query loss of one task and its meta-gradient."""
 
@@ -110,6 +115,7 @@ class ValueAndGrad(Protocol):
         """
 
 
+@runtime_checkable
 class Predict(Protocol):
     """The adapted network."""
 
@@ -121,6 +127,7 @@ class Predict(Protocol):
         """
 
 
+@runtime_checkable
 class Init(Protocol):
     """The start of meta-training."""
 

@@ -1,7 +1,7 @@
 """How tasks are batched: the third of the three choices."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from maml_jax.errors import InputError, check_count
 from maml_jax.types import Episode, Meta, MetaLearner, Metrics, Scalar
 
 
+@runtime_checkable
 class Step(Protocol):
     """The mean over a batch of tasks."""
 

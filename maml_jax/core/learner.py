@@ -5,6 +5,7 @@ from typing import get_args
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, PyTree
 
 from maml_jax.core.loop import InnerLoop
 from maml_jax.core.metagrad import Differentiate
@@ -86,7 +87,7 @@ def beside(apply: Apply, params: Params, support_x: Examples, x: Examples) -> Ex
     not depend on the other examples of `x`.
     """
 
-    def one(example: Examples) -> Examples:
+    def one(example: PyTree[Array]) -> PyTree[Array]:
         together = jax.tree.map(lambda s, e: jnp.concatenate([s, e[None]]), support_x, example)
         return jax.tree.map(lambda leaf: leaf[-1], apply(params, together))
 

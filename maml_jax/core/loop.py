@@ -1,6 +1,6 @@
 """The loop over inner steps."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from maml_jax.errors import check_count
 from maml_jax.types import Apply, Batch, Loss, Meta, Params, Scalar
 
 
+@runtime_checkable
 class StepCallback(Protocol):
     """Something to compute after every inner step."""
 

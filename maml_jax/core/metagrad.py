@@ -9,7 +9,7 @@ derivative of $g$, and there are three ways to have it:
 - `"first_order"`: the derivative is taken to be zero (Finn et al. 2017, §5.2; Nichol et al. 2018).
 """
 
-from typing import Any, Literal, Protocol, TypeAlias, get_args
+from typing import Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from maml_jax.types import Scalar
 Differentiate: TypeAlias = Literal["mixed", "reverse", "first_order"]
 
 
+@runtime_checkable
 class ContextLoss(Protocol):
     """The loss of an inner step."""
 
@@ -31,6 +32,7 @@ class ContextLoss(Protocol):
         """The loss at the fast weights, given whatever else it depends on."""
 
 
+@runtime_checkable
 class InnerGradient(Protocol):
     """The gradient of a `ContextLoss`."""
 

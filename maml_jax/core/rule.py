@@ -1,6 +1,6 @@
 """What an inner rule is, and the filter that tells the weights that adapt from the others."""
 
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from jaxtyping import Array, Int, PyTree
 
@@ -18,6 +18,7 @@ StepNumber: TypeAlias = Int[Array, ""]
 """Steps count from 0."""
 
 
+@runtime_checkable
 class Adapts(Protocol):
     """A predicate that tells which weights adapt."""
 
@@ -25,6 +26,7 @@ class Adapts(Protocol):
         """Whether the weight at `path`, such as `blocks/0/conv/kernel`, adapts."""
 
 
+@runtime_checkable
 class Start(Protocol):
     """The state of a task before its first step."""
 
@@ -34,6 +36,7 @@ class Start(Protocol):
         """`(fast, frozen, state)`; `progress` through training is in [0, 1]."""
 
 
+@runtime_checkable
 class Weights(Protocol):
     """The network's weights within a task."""
 
@@ -41,6 +44,7 @@ class Weights(Protocol):
         """The weights as the network takes them during that step."""
 
 
+@runtime_checkable
 class Update(Protocol):
     """One inner step."""
 

@@ -1,0 +1,90 @@
+"""The wheel is whole: built, unpacked into an empty folder, and used from there alone.
+
+It is slow for it builds the wheel, and runs everything in processes of their own.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """A folder in which the wheel alone is unpacked, which is what installing it does."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
+    subprocess.run([*build, str(ROOT)], check=True, capture_output=True, cwd=folder)
+    (file,) = folder.glob("*.whl")
+    zipfile.ZipFile(file).extractall(folder / "site")  # our own
+    return folder / "site"
+
+
+@pytest.fixture
+def run(wheel, tmp_path):
+    """Run Python in an empty folder, where `maml_jax` is the wheel's."""
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    environment["PYTHONPATH"] = str(wheel)
+
+    def run(*arguments):
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    assert run("-c", "import maml_jax; print(maml_jax.__file__)").startswith(str(wheel))
+    return run
+
+
+def test_it_has_what_is_not_python(wheel):
+    names = {path.relative_to(wheel).as_posix() for path in wheel.rglob("*")}
+    assert {"maml_jax/py.typed", "maml_jax/__init__.pyi"} <= names
+    sources = {path.name for path in (ROOT / "maml_jax/kernels/cpu").iterdir()}
+    assert {f"maml_jax/kernels/cpu/{name}" for name in sources} <= names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert not any(name.startswith(("tests", "benchmarks")) for name in names)
+
+
+def test_the_first_example_of_the_readme_runs_as_pasted(run, tmp_path):
+    example = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    (tmp_path / "example.py").write_text(example[1], encoding="utf-8")
+    said = run("example.py")
+    percent = re.search(r"accuracy (\d+\.\d+) ± \d+\.\d+ %", said)
+    assert percent, said
+    assert float(percent[1]) > 35  # five classes: chance is 20
+
+
+def test_the_programs(run, tmp_path):
+    assert run("-m", "maml_jax", "--version").startswith("maml-jax ")
+    options = ("--updates", "20", "--filters", "2", "--validate-every", "0")
+    run("-m", "maml_jax", "train", "--recipe", "quickstart", *options, "--out", "demo")
+    assert (tmp_path / "demo/episode.png").is_file()
+    assert "± " in run("-m", "maml_jax", "evaluate", "demo", "--tasks", "5")
+
+
+def test_a_cell_of_parity(run):
+    pytest.importorskip("torch")
+    assert "agree" in run("-m", "parity", "--only", "maml/mlp-sinusoid/1")
+
+
+def test_a_users_program_is_typed_and_runs(run, tmp_path):
+    program = (ROOT / "tests/user_program.py").read_text("utf-8")
+    (tmp_path / "program.py").write_text(program, encoding="utf-8")
+    assert "Success" in run("-m", "mypy", "--strict", "program.py")
+    assert "MetaLearner(maml, 2 inner steps)" in run("program.py")
+    wrong = program.replace("inner_lr=0.1", "inner_rl=0.1")
+    (tmp_path / "wrong.py").write_text(wrong, encoding="utf-8")
+    code = "import sys; from mypy import api; print(api.run(['--strict', 'wrong.py'])[0])"
+    assert 'Unexpected keyword argument "inner_rl" for "maml"' in run("-c", code)
