@@ -1,6 +1,7 @@
 from . import data as data
 from . import losses as losses
 from . import models as models
+from .adapters.equinox import from_equinox as from_equinox
 from .adapters.flax import from_flax as from_flax
 from .adapters.precision import in_precision as in_precision
 from .algorithms.anil import anil as anil

@@ -1,19 +1,18 @@
-"""In how many bits a network computes."""
+"""The precision that a network computes in."""
 
 import jax
 import jax.numpy as jnp
 
+from maml_jax.adapters import PRECISIONS
 from maml_jax.errors import check_choice
-from maml_jax.types import Apply
-
-PRECISIONS = ("default", "float32", "tensorfloat32", "bfloat16")
+from maml_jax.types import Apply, Examples, Params
 
 
 def in_precision(apply: Apply, precision: str) -> Apply:
-    r"""The model computed in so many bits, forwards and in all its derivatives.
+    """The model computed in another precision, forwards and in all its derivatives.
 
-    Weights, outputs, losses and what is added up over steps and tasks stay as they are; what is
-    in double precision stays altogether.
+    Weights, outputs, losses and sums over steps and tasks stay as they are. Arrays in double
+    precision, and numbers of Python among the weights, are left alone.
 
     - `"default"`: as JAX is set: on NVIDIA GPUs since Ampere as `"tensorfloat32"`, on TPUs products
       of bfloat16, on a CPU as `"float32"`.
@@ -27,6 +26,9 @@ def in_precision(apply: Apply, precision: str) -> Apply:
       apply: `apply(params, x) -> outputs`.
       precision: one of these.
 
+    Returns:
+      A model of the same weights.
+
     Raises:
       InputError: an unknown `precision`.
     """
@@ -35,13 +37,13 @@ def in_precision(apply: Apply, precision: str) -> Apply:
         return apply
     if precision == "bfloat16":
 
-        def rounded(params, x):
+        def rounded(params: Params, x: Examples, /) -> Examples:
             params, x = _replace(jnp.float32, jnp.bfloat16, (params, x))
             return _replace(jnp.bfloat16, jnp.float32, apply(params, x))
 
         return rounded
 
-    def multiplied(params, x):
+    def multiplied(params: Params, x: Examples, /) -> Examples:
         with jax.default_matmul_precision(precision):
             return apply(params, x)
 
@@ -49,5 +51,9 @@ def in_precision(apply: Apply, precision: str) -> Apply:
 
 
 def _replace(old, new, tree):
-    """The tree with its arrays of type `old` in type `new`."""
-    return jax.tree.map(lambda leaf: leaf.astype(new) if leaf.dtype == old else leaf, tree)
+    """The tree with its arrays of dtype `old` in dtype `new`."""
+
+    def one(leaf):  # a number of Python has no dtype, and takes that of the arrays beside it
+        return leaf.astype(new) if getattr(leaf, "dtype", None) == old else leaf
+
+    return jax.tree.map(one, tree)

@@ -5,6 +5,12 @@ from flax import nnx
 
 from maml_jax.errors import InputError, check_count
 from maml_jax.models.layers import Conv, max_pool
+from maml_jax.models.layers.examples import (
+    ModelConfig,
+    Shape,
+    check_images,
+    image_size_and_channels,
+)
 
 # PyTorch's default for convolutions and dense layers: uniform within ±1/√fan_in, biases likewise.
 _torch_kernel = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -55,13 +61,19 @@ class ArticleCNN(nnx.Module):
 
     def features(self, x: jax.Array) -> jax.Array:
         """What the head sees, `[examples, 128]`."""
-        if x.shape[1:] != self.input_shape:
-            raise InputError(
-                f"`x` had images of {x.shape[1:]}; the model takes {self.input_shape}."
-            )
+        check_images(x, self.input_shape)
         for convolution in self.convs:
             x = max_pool(jax.nn.relu(convolution(x)))
         return jax.nn.relu(self.hidden(x.reshape(x.shape[0], -1)))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.head(self.features(x))
+
+
+def from_config(
+    config: ModelConfig, example_shape: Shape, outputs: int, rngs: nnx.Rngs
+) -> ArticleCNN:
+    """The article's network for square images `[size, size, channels]`; its widths are fixed."""
+    del config
+    size, channels = image_size_and_channels("article-cnn", example_shape)
+    return ArticleCNN(outputs, channels, size, rngs=rngs)

@@ -6,6 +6,12 @@ from flax import nnx
 
 from maml_jax.errors import InputError, check_choice, check_count
 from maml_jax.models.layers import BatchNorm, Conv
+from maml_jax.models.layers.examples import (
+    ModelConfig,
+    Shape,
+    check_images,
+    image_size_and_channels,
+)
 
 
 class Conv4(nnx.Module):
@@ -59,16 +65,19 @@ class Conv4(nnx.Module):
 
     def features(self, x: jax.Array) -> jax.Array:
         """What the head sees, `[examples, features]`."""
-        if x.shape[1:] != self.input_shape:
-            raise InputError(
-                f"`x` had images of {x.shape[1:]}; the model takes {self.input_shape}."
-            )
+        check_images(x, self.input_shape)
         for block in self.blocks:
             x = block(x)
         return jnp.mean(x, (1, 2)) if self.pools_positions else x.reshape(x.shape[0], -1)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.head(self.features(x))
+
+
+def from_config(config: ModelConfig, example_shape: Shape, outputs: int, rngs: nnx.Rngs) -> Conv4:
+    """Conv4 for square images `[size, size, channels]`, by `config.filters` and `.downsample`."""
+    size, channels = image_size_and_channels("conv4", example_shape)
+    return Conv4(outputs, channels, config.filters, config.downsample, size, rngs=rngs)
 
 
 class _Block(nnx.Module):

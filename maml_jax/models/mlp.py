@@ -1,13 +1,16 @@
 """The multi-layer perceptron."""
 
+import math
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 import jax
 from flax import nnx
 
 from maml_jax.errors import InputError, check_count
-from maml_jax.models.layers import BatchNorm, Linear
+from maml_jax.models.layers import BatchNorm
+from maml_jax.models.layers.examples import ModelConfig, Shape
 
 
 class MLP(nnx.Module):
@@ -42,12 +45,11 @@ class MLP(nnx.Module):
         for i, width in enumerate(hidden):
             check_count(f"hidden[{i}]", width)
         init = nnx.initializers.truncated_normal(0.01)
-        self.layers = nnx.List(
-            [Linear(n, m, kernel_init=init, rngs=rngs) for n, m in pairwise(widths)]
-        )
+        dense = partial(nnx.Linear, kernel_init=init, rngs=rngs)
+        self.layers = nnx.List([dense(n, m) for n, m in pairwise(widths)])
         norms = [BatchNorm(width, rngs=rngs) for width in hidden] if batch_norm else []
         self.norms = nnx.List(norms)
-        self.head = Linear(widths[-1], out_features, kernel_init=init, rngs=rngs)
+        self.head = dense(widths[-1], out_features)
         self.in_features = in_features
 
     def features(self, x: jax.Array) -> jax.Array:
@@ -64,3 +66,9 @@ class MLP(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.head(self.features(x))
+
+
+def from_config(config: ModelConfig, example_shape: Shape, outputs: int, rngs: nnx.Rngs) -> MLP:
+    """An MLP for examples of any shape; with batch norm where an example has several values."""
+    features = math.prod(example_shape)
+    return MLP(features, config.hidden, outputs, batch_norm=features > 1, rngs=rngs)

@@ -9,6 +9,12 @@ from flax import nnx
 
 from maml_jax.errors import InputError, check_count
 from maml_jax.models.layers import BatchNorm, Conv, max_pool
+from maml_jax.models.layers.examples import (
+    ModelConfig,
+    Shape,
+    check_images,
+    image_size_and_channels,
+)
 
 
 class ResNet12(nnx.Module):
@@ -52,16 +58,22 @@ class ResNet12(nnx.Module):
 
     def features(self, x: jax.Array) -> jax.Array:
         """What the head sees, `[examples, filters[3]]`."""
-        if x.shape[1:] != self.input_shape:
-            raise InputError(
-                f"`x` had images of {x.shape[1:]}; the model takes {self.input_shape}."
-            )
+        check_images(x, self.input_shape)
         for block in self.blocks:
             x = block(x)
         return jnp.mean(x, (1, 2))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.head(self.features(x))
+
+
+def from_config(
+    config: ModelConfig, example_shape: Shape, outputs: int, rngs: nnx.Rngs
+) -> ResNet12:
+    """ResNet12 for square images `[size, size, channels]`; its first block has `config.filters`."""
+    size, channels = image_size_and_channels("resnet12", example_shape)
+    widths = [config.filters * width // 64 for width in (64, 160, 320, 640)]
+    return ResNet12(outputs, channels, widths, size, rngs=rngs)
 
 
 class _Block(nnx.Module):

@@ -61,11 +61,7 @@ def by_equinox():
 
     new = [a for w, b in zip(KERNELS, BIASES, strict=True) for a in (w.T, b)]
     model = eqx.tree_at(leaves, model, [jnp.asarray(a) for a in new])
-    params, rest = eqx.partition(model, eqx.is_inexact_array)
-
-    def apply(params, x):
-        return jax.vmap(eqx.combine(params, rest))(x)
-
+    params, apply = mj.from_equinox(model)
     return params, apply, lambda tree: [(layer.weight.T, layer.bias) for layer in tree.layers]
 
 

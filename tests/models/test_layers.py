@@ -1,4 +1,4 @@
-"""The models and their layers, held to plain twins."""
+"""The layers, held to plain twins."""
 
 from functools import partial
 
@@ -6,13 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen, nnx
+from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
-from problems import classification, distance
+from problems import distance
 
-import maml_jax as mj
 from maml_jax.errors import InputError
 from maml_jax.models.layers import BatchNorm, conv, conv_reference, max_pool, normalise
 
@@ -129,114 +128,3 @@ def test_batch_norm_sums_but_twice_in_reverse(pool, summed):
     steps = jax.make_jaxpr(pull)(y).eqns
     sums = [step.invars[0].aval.shape for step in steps if step.primitive.name == "reduce_sum"]
     assert [shape for shape in sums if len(shape) == 4 and shape[0] == 3] == [summed] * 2
-
-
-MODELS = {
-    "conv4": lambda rngs: mj.models.Conv4(3, rngs=rngs),
-    "conv4, 84×84 in colour": lambda rngs: mj.models.Conv4(3, 3, 8, "maxpool", 84, rngs=rngs),
-    "article": lambda rngs: mj.models.ArticleCNN(3, rngs=rngs),
-    "mlp": lambda rngs: mj.models.MLP(784, (32, 16), 3, batch_norm=True, rngs=rngs),
-    "gru": lambda rngs: mj.models.Recurrent(2, 6, 3, "gru", rngs=rngs),
-    "lstm": lambda rngs: mj.models.Recurrent(2, 6, 3, "lstm", rngs=rngs),
-    "resnet12": lambda rngs: mj.models.ResNet12(3, 1, (2, 3, 4, 5), 28, rngs=rngs),
-}
-SHAPES = dict.fromkeys(MODELS, (28, 28, 1)) | {
-    "conv4, 84×84 in colour": (84, 84, 3),
-    "gru": (7, 2),
-    "lstm": (7, 2),
-}
-# By hand: kernels, biases, and a scale and bias of each norm.
-SIZES = {
-    "conv4": (9 * 64 + 3 * 9 * 64 * 64) + 4 * 3 * 64 + 64 * 3 + 3,
-    "conv4, 84×84 in colour": (9 * 3 * 8 + 3 * 9 * 8 * 8) + 4 * 3 * 8 + 25 * 8 * 3 + 3,
-    "article": (9 * 32 + 32) + (9 * 32 * 64 + 64) + (1600 * 128 + 128) + (128 * 3 + 3),
-    "mlp": (784 * 32 + 3 * 32) + (32 * 16 + 3 * 16) + (16 * 3 + 3),
-    "gru": 3 * (2 * 6 + 6 * 6 + 6) + (6 * 3 + 3),
-    "lstm": 4 * (2 * 6 + 6 * 6 + 6) + (6 * 3 + 3),
-    "resnet12": sum(
-        9 * (n * m + 2 * m * m) + n * m + 4 * 3 * m for n, m in ((1, 2), (2, 3), (3, 4), (4, 5))
-    )
-    + (5 * 3 + 3),
-}
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_models_as_pure_functions(name):
-    model = MODELS[name](nnx.Rngs(0))
-    params, apply = mj.from_flax(model)
-    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == SIZES[name]
-    x = classification(size=SHAPES[name]).support.x
-    np.testing.assert_allclose(apply(params, x), model(x), rtol=1e-6)
-    # The function is of its arguments alone: other weights give other outputs, and no state stays.
-    doubled = jax.tree.map(lambda leaf: 2 * leaf, params)
-    assert not np.allclose(apply(doubled, x), apply(params, x))
-    np.testing.assert_array_equal(apply(params, x), apply(params, x))
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda r: mj.models.Conv4(0, rngs=r), "`ways` was 0"),
-        (lambda r: mj.models.Conv4(5, filters=2.5, rngs=r), "`filters` was 2.5"),
-        (lambda r: mj.models.Conv4(5, downsample="pool", rngs=r), "`downsample` was 'pool'"),
-        (lambda r: mj.models.Conv4(5, 1, 8, "maxpool", 15, rngs=r), "`image_size` was 15"),
-        (lambda r: mj.models.ArticleCNN(5, image_size=9, rngs=r), "`image_size` was 9"),
-        (lambda r: mj.models.MLP(1, (40, 0), 1, rngs=r), r"`hidden\[1\]` was 0"),
-        (lambda r: mj.models.Conv4(5, rngs=r)(jnp.zeros((1, 28, 28, 3))), r"`x` had images of"),
-        (lambda r: mj.models.Recurrent(2, 4, 3, "gur", rngs=r), "`cell` was 'gur'"),
-        (lambda r: mj.models.Recurrent(2, 4, 3, rngs=r)(jnp.zeros((1, 5))), "`x` had the shape"),
-        (lambda r: mj.models.ResNet12(5, 1, (8, 8, 8), rngs=r), "`filters` was"),
-        (lambda r: mj.models.ResNet12(5, image_size=12, rngs=r), "`image_size` was 12"),
-        (lambda r: mj.models.MLP(4, (4,), 1, rngs=r)(jnp.zeros((2, 3))), "`x` had 3 features"),
-    ],
-)
-def test_bad_sizes_are_named(make, message):
-    with pytest.raises(InputError, match=message):
-        make(nnx.Rngs(0))
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-@pytest.mark.parametrize("kind", ["gru", "lstm"])
-def test_recurrent_networks_by_their_equations(kind, x64):
-    params, apply = mj.from_flax(mj.models.Recurrent(2, 3, 4, kind, rngs=nnx.Rngs(0)))
-    rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), params)
-    x = rng.normal(size=(2, 5, 2))
-    cell, head = params["cell"], params["head"]
-    h = c = np.zeros((2, 3))
-    for t in range(5):
-        i = x[:, t] @ cell["dense_i"]["kernel"] + cell["dense_i"].get("bias", 0)
-        r = h @ cell["dense_h"]["kernel"] + cell["dense_h"].get("bias", 0)
-        if kind == "gru":
-            (ir, iz, n), (hr, hz, hn) = np.split(i, 3, 1), np.split(r, 3, 1)
-            update = sigmoid(iz + hz)
-            h = (1 - update) * np.tanh(n + sigmoid(ir + hr) * hn) + update * h
-        else:
-            into, forget, cand, out = np.split(i + r, 4, 1)
-            c = sigmoid(forget) * c + sigmoid(into) * np.tanh(cand)
-            h = sigmoid(out) * np.tanh(c)
-    expected = h @ head["kernel"] + head["bias"]
-    np.testing.assert_allclose(apply(params, x), expected, rtol=1e-12)
-
-
-def test_linen_models_too():
-    module = linen.Dense(2)
-    x = jnp.ones((3, 4))
-    variables = module.init(jax.random.key(0), x)
-    params, apply = mj.from_flax(module.bind(variables))
-    np.testing.assert_array_equal(apply(params, x), module.apply(variables, x))
-
-
-def test_models_that_from_flax_refuses():
-    with pytest.raises(InputError, match="`model` had no variables"):
-        mj.from_flax(linen.Dense(2))
-    with pytest.raises(InputError, match="`model` was a dict"):
-        mj.from_flax({})
-    norm = nnx.Sequential(nnx.BatchNorm(3, rngs=nnx.Rngs(0)))
-    mj.from_flax(norm)
-    norm.eval()
-    with pytest.raises(InputError, match=r"`model.layers.0` uses running averages"):
-        mj.from_flax(norm)

@@ -89,6 +89,18 @@ def test_other_models_compute_in_bfloat16(model):
     assert (outputs == outputs.astype(jnp.bfloat16)).all()
 
 
+@pytest.mark.parametrize("precision", ["float32", "tensorfloat32", "bfloat16"])
+def test_a_number_of_python_among_the_weights_stays(precision):
+    params = {"scale": 2.0, "shift": jnp.ones(3)}
+
+    def apply(params, x):
+        return params["scale"] * x + params["shift"]
+
+    outputs = mj.in_precision(apply, precision)(params, jnp.full((2, 3), 0.5))
+    assert outputs.dtype == jnp.float32
+    assert (outputs == 2.0).all()
+
+
 def test_unknown_precision_is_refused():
     with pytest.raises(InputError, match="`precision` was 'tf32'"):
         mj.in_precision(lambda params, x: x, "tf32")
