@@ -25,10 +25,10 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import machine
-from maml_jax import over_tasks
+from maml_jax import over_tasks, registry
 from maml_jax.training import runs
 from maml_jax.training.build import build
-from maml_jax.training.config import ALGORITHMS, Config
+from maml_jax.training.config import Config
 from maml_jax.training.loop import train, training_tasks
 from maml_jax.training.recipes import recipe
 
@@ -211,7 +211,9 @@ def main() -> int:
     options = parser.parse_args()
     jax.config.update("jax_num_cpu_devices", machine.cores())
     regression = recipe(options.recipe).data == "sinusoid"
-    apply = [name for name in ALGORITHMS if not (regression and name in CLASSIFIERS)]
+    apply = [
+        name for name in registry.names("algorithms") if not (regression and name in CLASSIFIERS)
+    ]
     names = options.only.split(",") if options.only else apply
     configs = {name: settings(name, options) for name in names}
     rows, origins = known(options.known, configs)

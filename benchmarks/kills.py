@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks import machine
 
-TRAIN = [sys.executable, "-m", "maml_jax.cli.commands", "train"]
+TRAIN = [sys.executable, "-m", "maml_jax", "train"]
 PROBLEM = ["--recipe", "sinusoid", "--hidden", "8", "--tasks", "4", "--validation-tasks", "10"]
 PROBLEM += ["--updates-per-dispatch", "50", "--checkpoint-every", "100", "--validate-every", "500"]
 

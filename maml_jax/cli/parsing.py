@@ -1,57 +1,137 @@
-"""The command line by tyro, its errors in one line."""
+"""From the words of a command line to a command, by tyro; its errors in one line."""
 
 import contextlib
+import functools
 import io
-from typing import TypeVar
+import operator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
 
+import tyro
+
+from maml_jax import registry
+from maml_jax.cli.data import Prepare, Show
+from maml_jax.cli.evaluate import Evaluate, Report
+from maml_jax.cli.messages import options, suggestion
+from maml_jax.cli.train import Resume, Train
+from maml_jax.cli.weights import Export, Import
 from maml_jax.errors import InputError
-from maml_jax.extras import require
+from maml_jax.training.recipes import RECIPES, recipe
 
-Options = TypeVar("Options")
+COMMANDS: dict[str, Any] = {
+    "train": Train,
+    "evaluate": Evaluate,
+    "report": Report,
+    "export": Export,
+    "import": Import,
+    "data": {"show": Show, "prepare": Prepare},
+}
+ABOUT = "Few-shot meta-learning in JAX. --version tells the versions."
 
 
-def parse(
-    kind: type[Options],
-    arguments: list[str],
-    program: str,
-    description: str,
-    default: Options | None = None,
-) -> Options:
-    """An instance of the dataclass `kind`, each field an option with its docstring as help.
+@dataclass(frozen=True)
+class _Chosen:
+    """What decides the defaults of the other options."""
+
+    recipe: str = "quickstart"
+    algorithm: str = "maml"
+    resume: Path | None = None
+
+
+def parse(words: list[str]) -> Any:
+    """The command: a dataclass of its options that is called to run it.
 
     Raises:
-      InputError: arguments that are not such options.
+      InputError: there is no such command or option, or an option cannot have its value.
       SystemExit: with 0, after `--help`.
     """
-    tyro = require("tyro", "cli")
+    names = _command_names(words, COMMANDS)
+    program = " ".join(["maml-jax", *names])
+    commands, defaults = dict(COMMANDS), {}
+    if names and names[0] in ("train", "import"):
+        chosen, _ = _tyro(_Chosen, words[1:], program, add_help=False)
+        if names == ["train"] and chosen.resume is not None:
+            commands["train"] = Resume
+        else:
+            kind = commands[names[0]]
+            defaults[names[0]] = kind.of(recipe(chosen.recipe, chosen.algorithm))
+    command, unknown = _tyro(_subcommands(commands, defaults), words, program)
+    if unknown:
+        word = unknown[0].partition("=")[0]
+        what = "there is no option" if word.startswith("-") else "one word too many:"
+        beside = " beside --resume" if isinstance(command, Resume) else ""
+        near = suggestion(word, options(command))
+        raise InputError(f"{what} {word}{beside}{near}; see {program} --help.")
+    return command
+
+
+def _command_names(words: list[str], commands: dict[str, Any]) -> list[str]:
+    """The words that name the command: one, two of `data`, none before `--help`."""
+    if not words or words[0].startswith("-"):
+        return []
+    if words[0] not in commands:
+        known = ", ".join(commands)
+        raise InputError(
+            f"no such command{suggestion(words[0], list(commands))}; it may be one of {known}."
+        )
+    inner = commands[words[0]]
+    return [words[0], *(_command_names(words[1:], inner) if isinstance(inner, dict) else [])]
+
+
+def _subcommands(commands: dict[str, Any], defaults: dict[str, Any]) -> Any:
+    """The commands as a type that tyro takes for subcommands."""
+    kinds = []
+    for name, kind in commands.items():
+        if isinstance(kind, dict):
+            inner = _subcommands(kind, {})
+            about = "Look at a data set, or have one prepared."
+            how = tyro.conf.subcommand(name, description=about, constructor=inner)
+            kind = Any
+        elif name in defaults:
+            how = tyro.conf.subcommand(name, default=defaults[name], description=_about(kind))
+        else:
+            how = tyro.conf.subcommand(name)
+        kinds.append(Annotated[kind, how])
+    return functools.reduce(operator.or_, kinds)
+
+
+def _about(kind: type) -> str:
+    """What a command that takes a config does, and the names that its options may have."""
+    rooms = {"Recipes": RECIPES} | {
+        title: registry.names(room)
+        for title, room in (("Algorithms", "algorithms"), ("Models", "models"), ("Data", "data"))
+    }
+    names = "\n\n".join(f"{title}: {', '.join(known)}." for title, known in rooms.items())
+    return f"{kind.__doc__}\n\n{names}"
+
+
+def _tyro(kind: Any, words: list[str], program: str, **options: Any) -> tuple[Any, list[str]]:
+    """What tyro makes of the words, and the words that it does not know."""
     box = io.StringIO()
-    given = {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(box):
-            return tyro.cli(kind, args=arguments, prog=program, description=description, **given)
+            return tyro.cli(
+                kind,
+                args=words,
+                prog="maml-jax",
+                description=ABOUT,
+                return_unknown_args=True,
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.PositionalMetavarFromFieldName),
+                **options,
+            )
     except SystemExit as stop:
         if stop.code == 0:
             raise
-        raise InputError(_in_one_line(box.getvalue(), program)) from None
+        raise InputError(f"{_in_one_line(box.getvalue())}; see {program} --help.") from None
 
 
-def _in_one_line(box: str, program: str) -> str:
+def _in_one_line(box: str) -> str:
     """What a framed message of tyro's says: the text between its title and its first rule."""
-    text = []
+    text: list[str] = []
     for line in box.splitlines()[1:]:
         content = line.strip("│╰╯ \n")
-        if set(content) <= {"─"}:
+        if set(content) <= set("─-"):
             break
         text.append(content)
-    return f"{' '.join(text).rstrip('.')}; see {program} --help."
-
-
-def peek(arguments: list[str], name: str) -> str | None:
-    """The value of one option before all are parsed."""
-    flag = f"--{name}"
-    for i, argument in enumerate(arguments):
-        if argument == flag and i + 1 < len(arguments):
-            return arguments[i + 1]
-        if argument.startswith(f"{flag}="):
-            return argument.removeprefix(f"{flag}=")
-    return None
+    return " ".join(text).replace(" (required)", "").rstrip(".")

@@ -1,17 +1,18 @@
 """From a config to the things it names: data, model, learner."""
 
+import inspect
 import re
 from typing import Any, NamedTuple
 
 import optax
 from flax import nnx
 
-from maml_jax import models, registry
+from maml_jax import registry
 from maml_jax.adapters.flax import from_flax
 from maml_jax.adapters.precision import in_precision
 from maml_jax.data import DataSet, load
-from maml_jax.training.config import TAKEN_BY, Config
-from maml_jax.types import Apply, MetaLearner, Params
+from maml_jax.training.config import Config, options_of
+from maml_jax.types import Apply, Loss, MetaLearner, Params
 
 
 class Problem(NamedTuple):
@@ -29,8 +30,9 @@ def build(config: Config) -> Problem:
       InputError: the data is not there, or the model does not fit it.
     """
     data = load_data(config)
-    params, apply = from_flax(build_model(config, data))
-    learner = build_learner(config, apply, data)
+    model = build_model(config, data.input_shape, data.outputs(config.ways))
+    params, apply = from_flax(model)
+    learner = build_learner(config, apply, data.loss, data.labels("train"))
     learner.init(params)  # says whether the algorithm can take this model
     return Problem(learner, params, data)
 
@@ -49,57 +51,61 @@ def load_data(config: Config, name: str | None = None, **fit: Any) -> DataSet:
     )
 
 
-def build_learner(config: Config, apply: Apply, data: DataSet) -> MetaLearner:
-    """The config's algorithm for that model in its precision, with the options that it takes."""
-    options: dict[str, Any] = {"loss": data.loss, "inner_steps": config.inner_steps}
-    taken = [name for name, takers in TAKEN_BY.items() if config.algorithm in takers]
-    options |= {name: getattr(config, name) for name in taken if name not in _OTHERWISE}
-    if config.adapts is not None:
-        pattern = re.compile(config.adapts)
-        options["adapts"] = lambda path: pattern.search(path) is not None
-    if "inner_batch" in taken:
-        options["batch_size"] = config.inner_batch
-    if "inner_optimizer" in taken:
-        options["inner_optimizer"] = _inner_optimizer(config)
-    else:
-        options["inner_lr"] = config.inner_lr
-    if config.algorithm == "pretrained":
-        options["classes"] = data.labels("train")
+def build_model(config: Config, example_shape: tuple[int, ...], outputs: int) -> nnx.Module:
+    """The config's model for examples of that shape, its weights drawn by `config.seed`.
+
+    Raises:
+      InputError: the model is not for such examples, or not with such options.
+    """
+    from_config = registry.find("models", config.model)
+    return from_config(config, example_shape, outputs, nnx.Rngs(config.seed))
+
+
+def build_learner(
+    config: Config, apply: Apply, loss: Loss, classes: int | None = None
+) -> MetaLearner:
+    """The config's algorithm for a model, in its precision, with the options that it takes.
+
+    Args:
+      config: the config.
+      apply: the model, `apply(params, x) -> outputs`.
+      loss: the data's, `loss(outputs, y) -> scalar`.
+      classes: how many the train split has, for algorithms that learn to tell them all apart.
+    """
     algorithm = registry.find("algorithms", config.algorithm)
-    return algorithm(in_precision(apply, config.precision), **options)
+    values = {name: getattr(config, name) for name in options_of(config.algorithm)}
+    values |= {
+        "loss": loss,
+        "classes": classes,
+        "inner_steps": config.inner_steps,
+        "adapts": _predicate(config.adapts),
+        "batch_size": config.inner_batch,
+        **_inner_rule(config),
+    }
+    taken = inspect.signature(algorithm).parameters
+    keywords = {name: value for name, value in values.items() if name in taken}
+    return algorithm(
+        in_precision(apply, config.precision),
+        **{name: value for name, value in keywords.items() if value is not None},
+    )
 
 
-# What these say in a config is said otherwise to an algorithm.
-_OTHERWISE = ("adapts", "inner_batch", "inner_clip", "inner_optimizer")
+def _predicate(pattern: str | None) -> Any:
+    if pattern is None:
+        return None
+    search = re.compile(pattern).search
+    return lambda path: search(path) is not None
 
 
-def _inner_optimizer(config: Config) -> optax.GradientTransformation:
+def _inner_rule(config: Config) -> dict[str, Any]:
+    """The keyword of the inner steps: their rate, or an optimiser that is more than that."""
+    if config.inner_optimizer == "sgd" and config.inner_clip is None:
+        return {"inner_optimizer": None, "inner_lr": config.inner_lr}
     steps = {
         "sgd": lambda lr: optax.sgd(lr),
         "momentum": lambda lr: optax.sgd(lr, momentum=0.9),
         "adam": lambda lr: optax.adam(lr, b1=0.0, eps_root=1e-8),
     }[config.inner_optimizer](config.inner_lr)
-    if config.inner_clip is None:
-        return steps
-    return optax.chain(optax.clip_by_global_norm(config.inner_clip), steps)
-
-
-def build_model(config: Config, data: DataSet) -> nnx.Module:
-    """The model for the shape of the data's examples, its weights drawn by `config.seed`."""
-    rngs = nnx.Rngs(config.seed)
-    outputs = data.outputs(config.ways)
-    if config.model == "mlp":
-        features = 1
-        for size in data.input_shape:
-            features *= size
-        return models.MLP(features, config.hidden, outputs, batch_norm=features > 1, rngs=rngs)
-    if config.model in ("gru", "lstm"):
-        values = data.input_shape[-1]
-        return models.Recurrent(values, config.hidden[0], outputs, config.model, rngs=rngs)
-    size, _, channels = data.input_shape
-    if config.model == "resnet12":
-        widths = [config.filters * n // 64 for n in (64, 160, 320, 640)]
-        return models.ResNet12(outputs, channels, widths, size, rngs=rngs)
-    if config.model == "article-cnn":
-        return models.ArticleCNN(outputs, channels, size, rngs=rngs)
-    return models.Conv4(outputs, channels, config.filters, config.downsample, size, rngs=rngs)
+    if config.inner_clip is not None:
+        steps = optax.chain(optax.clip_by_global_norm(config.inner_clip), steps)
+    return {"inner_optimizer": steps}

@@ -1,6 +1,11 @@
-"""What a run is: every choice that decides its result, and nothing else."""
+"""What a run is: every choice that decides its result, and nothing else.
+
+The options stand in groups, which `maml-jax train --help` shows; a `Config` has the fields of all.
+This module imports no JAX, so that help and errors come at once.
+"""
 
 import dataclasses
+import inspect
 import json
 import math
 import re
@@ -10,55 +15,36 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from maml_jax import registry
-from maml_jax.adapters.precision import PRECISIONS
-from maml_jax.core.metagrad import Differentiate
 from maml_jax.errors import InputError, check_choice, check_count, check_number, check_seed
 
-ALGORITHMS = registry.names("algorithms")
-MODELS = ("conv4", "resnet12", "article-cnn", "mlp", "gru", "lstm")
-DOWNSAMPLES = ("stride", "maxpool")
 SCHEDULES = ("cosine", "constant")
-_MODELS_FOR = {"sinusoid": ("mlp",), "sequences": ("gru", "lstm", "mlp")}
 INNER_OPTIMIZERS = ("sgd", "momentum", "adam")
 NONFINITE = ("stop", "skip")
 RESUMABLE = ("updates", "nonfinite")
 """What may be given anew when a run goes on."""
 
 
-def _but(*names: str) -> tuple[str, ...]:
-    return tuple(name for name in ALGORITHMS if name not in names)
-
-
-# The options that only some algorithms have.
-TAKEN_BY = {
-    "inner_optimizer": _but("meta-sgd", "maml-plus-plus", "protonet"),
-    "inner_clip": _but("meta-sgd", "maml-plus-plus", "protonet"),
-    "inner_batch": _but("imaml", "protonet"),
-    "adapts": _but("protonet"),
-    "differentiate": _but("fomaml", "imaml", "pretrained", "protonet", "reptile", "scratch"),
-    **dict.fromkeys(
-        ("regularization", "solver", "solver_steps", "damping", "neumann_rate"), ("imaml",)
-    ),
-    "context_size": ("cavia",),
-    **dict.fromkeys(
-        ("learn_rates", "norm_per_step", "multi_step_until", "second_order_from"),
-        ("maml-plus-plus",),
-    ),
-}
-
-
 @dataclass(frozen=True)
-class Config:
-    """One training run. The same config and seed give the same bits on the same machine."""
+class RunOptions:
+    """What is trained, and for how long."""
 
     recipe: str = "quickstart"
     """The recipe whose values the other options replace."""
     algorithm: str = "maml"
-    """How to meta-learn: anil, boil, cavia, fomaml, imaml, maml, maml-plus-plus, meta-curvature,
-    meta-sgd, pretrained, proto-maml, protonet, reptile, scratch."""
+    """How to meta-learn."""
+    updates: int = 3000
+    """Updates of the meta-parameters, by Adam."""
+    seed: int = 0
+    """Decides the initial weights and every task."""
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Where tasks come from."""
+
     data: str = "glyphs"
-    """The tasks: glyphs (embedded), omniglot, mnist, mini-imagenet, cifar-fs, fc100, sequences,
-    sinusoid; a folder, zip or .npz of images; or what TFDS prepared, by its name."""
+    """The data set, by name (glyphs is part of the package); a folder, zip or .npz of images; or
+    what TFDS prepared, by its name."""
     data_dir: Path | None = None
     """The folder of the data's files; the environment variable MAML_JAX_DATA where not given."""
     split_seed: int = 1
@@ -70,26 +56,41 @@ class Config:
     """Resize images to that many pixels a side. None: the set's usual size, or their own."""
     channels: int | None = None
     """1 makes images grey, 3 gives them colours. None: as they are."""
-    in_memory_gb: float | None = None
-    """Splits larger than that stay on the host, and tasks are fetched ahead. None: a quarter of the
-    device's memory."""
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """What a task holds."""
+
     ways: int = 5
     """Classes in a task; regression has none."""
     shots: int = 1
-    """Support examples per class."""
+    """Support examples per class; of regression, support points."""
     queries: int = 1
-    """Query examples per class while training."""
+    """Query examples per class while training; of regression, query points."""
+    training_shots: int | None = None
+    """Support examples per class while training, where they are not `shots`."""
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """The network; each model takes those that have a meaning for it."""
+
     model: str = "conv4"
-    """The network: conv4, resnet12, article-cnn, mlp, and for sequences gru, lstm."""
+    """The network: conv4, resnet12 and article-cnn are for images, gru and lstm for sequences, mlp
+    for all."""
     downsample: str = "stride"
     """How conv4 halves its images: stride (Finn's for Omniglot) or maxpool."""
     filters: int = 64
     """Channels of each block of conv4, and of the first of resnet12."""
     hidden: tuple[int, ...] = (40, 40)
     """Widths of the hidden layers of mlp; of gru and lstm, which have one."""
-    precision: str = "default"
-    """Bits of the network's arithmetic: default (JAX's for the device), float32, tensorfloat32 or
-    bfloat16; weights and losses stay float32."""
+
+
+@dataclass(frozen=True)
+class InnerLoopOptions:
+    """How a task is learned."""
+
     inner_lr: float = 0.4
     """Rate of the gradient steps within a task, for a loss that is a mean over examples."""
     inner_steps: int = 1
@@ -101,37 +102,19 @@ class Config:
     inner_clip: float | None = None
     """Longest gradient of an inner step; longer ones are scaled down. None: no limit."""
     inner_batch: int | None = None
-    """Support examples that an inner step sees; None: all of them."""
-    training_shots: int | None = None
-    """Support examples per class while training, where they are not `shots`."""
+    """Support examples that an inner step sees. None: all of them."""
     adapts: str | None = None
-    """A regular expression, found in the paths of the weights that adapt; None: the algorithm's."""
+    """A regular expression, found in the paths of the weights that adapt. None: the algorithm's."""
     differentiate: str = "mixed"
     """How the inner gradient is: mixed (exact, small memory), reverse (exact) or first_order."""
-    regularization: float = 2.0
-    """imaml: λ, the strength that holds adapted weights near the initial ones."""
-    solver: str = "cg"
-    """imaml: cg (conjugate gradients) or neumann."""
-    solver_steps: int = 5
-    """imaml: iterations of the solver."""
-    damping: float = 0.0
-    """imaml: multiple of the identity that is added to the solver's matrix."""
-    neumann_rate: float = 1.0
-    """imaml: step size of the neumann solver."""
-    context_size: int = 100
-    """cavia: length of the context vector."""
-    learn_rates: bool = True
-    """maml-plus-plus: learn a rate for each array of weights and each step."""
-    norm_per_step: bool = True
-    """maml-plus-plus: learn batch norm's scales and biases for each step."""
-    multi_step_until: float = 0.1
-    """maml-plus-plus: part of training in which the losses after every step count; 0: none."""
-    second_order_from: float = 0.0
-    """maml-plus-plus: part of training before which inner gradients are constants."""
+
+
+@dataclass(frozen=True)
+class OuterLoopOptions:
+    """How the meta-parameters are learned."""
+
     tasks: int = 32
     """Tasks per update."""
-    updates: int = 3000
-    """Updates of the meta-parameters, by Adam."""
     meta_lr: float = 1e-3
     """Rate of Adam at the start."""
     meta_schedule: str = "cosine"
@@ -143,13 +126,50 @@ class Config:
     nonfinite: str = "stop"
     """What to do about an update that is not finite: stop the run, or skip the update, which is
     counted."""
-    seed: int = 0
-    """Decides the initial weights and every task."""
-    chunk: int | None = None
-    """Tasks that a device computes side by side; results are equal to rounding. None: long runs
-    measure it once and write it down here, others take what fits a CPU's cache, else all."""
-    updates_per_dispatch: int = 50
-    """Updates that run on the device between two looks from the host."""
+
+
+@dataclass(frozen=True)
+class ImamlOptions:
+    """For --algorithm imaml alone."""
+
+    regularization: float = 2.0
+    """How strongly adapted weights are held near the initial ones (lambda)."""
+    solver: str = "cg"
+    """cg (conjugate gradients) or neumann."""
+    solver_steps: int = 5
+    """Iterations of the solver."""
+    damping: float = 0.0
+    """Multiple of the identity that is added to the solver's matrix."""
+    neumann_rate: float = 1.0
+    """Step size of the neumann solver."""
+
+
+@dataclass(frozen=True)
+class CaviaOptions:
+    """For --algorithm cavia alone."""
+
+    context_size: int = 100
+    """Length of the context vector."""
+
+
+@dataclass(frozen=True)
+class MamlPlusPlusOptions:
+    """For --algorithm maml-plus-plus alone."""
+
+    learn_rates: bool = True
+    """Learn a rate for each array of weights and each step."""
+    norm_per_step: bool = True
+    """Learn batch norm's scales and biases for each step."""
+    multi_step_until: float = 0.1
+    """Part of training in which the losses after every step count; 0: none."""
+    second_order_from: float = 0.0
+    """Part of training before which inner gradients are constants."""
+
+
+@dataclass(frozen=True)
+class LogOptions:
+    """What is logged and saved meanwhile, and when to end early."""
+
     validate_every: int = 500
     """Updates between two validations, which are logged; 0: never."""
     validation_tasks: int = 200
@@ -163,15 +183,85 @@ class Config:
     tensorboard: bool = False
     """Write the log for TensorBoard too, into the run's folder tensorboard."""
 
+
+@dataclass(frozen=True)
+class MachineOptions:
+    """How it is computed here."""
+
+    precision: str = "default"
+    """Bits of the network's arithmetic: default (JAX's for the device), float32, tensorfloat32 or
+    bfloat16; weights and losses stay float32."""
+    chunk: int | None = None
+    """Tasks that a device computes side by side; results are equal to rounding. None: long runs
+    measure it once and write it down here, others take what fits a CPU's cache, else all."""
+    updates_per_dispatch: int = 50
+    """Updates per jitted call; the host logs after each call."""
+    in_memory_gb: float | None = None
+    """Splits larger than that stay on the host, and tasks are fetched ahead. None: a quarter of the
+    device's memory."""
+
+
+GROUPS = {
+    "run": RunOptions,
+    "data": DataOptions,
+    "task": TaskOptions,
+    "model": ModelOptions,
+    "inner_loop": InnerLoopOptions,
+    "outer_loop": OuterLoopOptions,
+    "imaml": ImamlOptions,
+    "cavia": CaviaOptions,
+    "maml_plus_plus": MamlPlusPlusOptions,
+    "log": LogOptions,
+    "machine": MachineOptions,
+}
+
+
+def _fields(*groups: Any) -> tuple[str, ...]:
+    return tuple(field.name for group in groups for field in dataclasses.fields(group))
+
+
+_OF_SOME_ALGORITHMS = (
+    *("inner_optimizer", "inner_clip", "inner_batch", "adapts", "differentiate"),
+    *_fields(ImamlOptions, CaviaOptions, MamlPlusPlusOptions),
+)
+_KEYWORDS = {"inner_batch": "batch_size", "inner_clip": "inner_optimizer"}
+"""The keyword by which an algorithm takes an option, where it has another name."""
+
+
+def options_of(algorithm: str) -> tuple[str, ...]:
+    """The options that this algorithm takes and not every algorithm does, by its signature."""
+    keywords = inspect.signature(registry.find("algorithms", algorithm)).parameters
+    return tuple(name for name in _OF_SOME_ALGORITHMS if _KEYWORDS.get(name, name) in keywords)
+
+
+@dataclass(frozen=True)
+class Config(
+    MachineOptions,
+    LogOptions,
+    MamlPlusPlusOptions,
+    CaviaOptions,
+    ImamlOptions,
+    OuterLoopOptions,
+    InnerLoopOptions,
+    ModelOptions,
+    TaskOptions,
+    DataOptions,
+    RunOptions,  # a dataclass has the fields of its last base first
+):
+    """One training run. The same config and seed give the same bits on the same machine."""
+
     def check(self) -> "Config":
-        """The config itself, or an `InputError` that names the first bad field."""
+        """The config itself, or an `InputError` that names the first bad field.
+
+        What a field means to the data, the model or the algorithm, these check themselves.
+        """
         for name, kind in get_type_hints(Config).items():
             _check_type(name, getattr(self, name), kind)
-        check_choice("algorithm", self.algorithm, ALGORITHMS)
-        check_choice("model", self.model, MODELS)
-        check_choice("downsample", self.downsample, DOWNSAMPLES)
+        check_choice("algorithm", self.algorithm, registry.names("algorithms"))
+        check_choice("model", self.model, registry.names("models"))
         check_choice("meta_schedule", self.meta_schedule, SCHEDULES)
         check_choice("nonfinite", self.nonfinite, NONFINITE)
+        check_choice("inner_optimizer", self.inner_optimizer, INNER_OPTIMIZERS)
         for name in ("shots", "queries", "filters", "tasks", "updates", "updates_per_dispatch"):
             check_count(name, getattr(self, name))
         for name in ("validation_tasks", "checkpoint_every", "keep_checkpoints"):
@@ -181,43 +271,36 @@ class Config:
         check_count("ways", self.ways, least=2)
         for width in self.hidden:
             check_count("hidden", width)
-        if self.chunk is not None:
-            check_count("chunk", self.chunk)
         for name in ("seed", "split_seed"):
             check_seed(name, getattr(self, name))
-        for name in ("inner_batch", "training_shots", "patience"):
+        for name in ("chunk", "inner_batch", "training_shots", "patience"):
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name))
-        check_choice("inner_optimizer", self.inner_optimizer, INNER_OPTIMIZERS)
-        check_choice("differentiate", self.differentiate, get_args(Differentiate))
-        check_choice("precision", self.precision, PRECISIONS)
-        for name, takers in TAKEN_BY.items():
-            if self.algorithm not in takers and getattr(self, name) != getattr(Config, name):
-                raise InputError(
-                    f"`{name}` was {getattr(self, name)}; {self.algorithm} has none: "
-                    f"it is for {', '.join(takers)}."
-                )
+        for name in ("inner_lr", "meta_lr", "inner_clip", "meta_clip"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise InputError(f"`{name}` was {value}; it must be a finite number above 0.")
+        if self.in_memory_gb is not None:
+            check_number("in_memory_gb", self.in_memory_gb)
+        if self.patience is not None and not self.validate_every:
+            raise InputError("`patience` was given; it needs a `validate_every` above 0.")
         if self.adapts is not None:
             try:
                 re.compile(self.adapts)
             except re.error as error:
                 raise InputError(f"`adapts` was {self.adapts!r}; as a pattern: {error}.") from error
-        for name in ("inner_lr", "meta_lr", "inner_clip", "meta_clip"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise InputError(f"`{name}` was {value}; it must be a finite number above 0.")
-        if self.patience is not None and not self.validate_every:
-            raise InputError("`patience` was given; it needs a `validate_every` above 0.")
-        models = _MODELS_FOR.get(self.data, MODELS[:4])
-        if self.model not in models:
-            raise InputError(
-                f"`model` was {self.model!r}; {self.data} takes {' or '.join(models)}."
-            )
-        if self.in_memory_gb is not None:
-            check_number("in_memory_gb", self.in_memory_gb)
-        if self.model in ("gru", "lstm") and len(self.hidden) != 1:
-            raise InputError(f"`hidden` was {self.hidden}; {self.model} has one width.")
+        self._check_algorithm_takes_options()
         return self
+
+    def _check_algorithm_takes_options(self) -> None:
+        for name in _OF_SOME_ALGORITHMS:
+            value = getattr(self, name)
+            if value == getattr(Config, name) or name in options_of(self.algorithm):
+                continue
+            takers = [one for one in registry.names("algorithms") if name in options_of(one)]
+            raise InputError(
+                f"`{name}` was {value}; {self.algorithm} has none: it is for {', '.join(takers)}."
+            )
 
     def to_json(self) -> dict[str, Any]:
         values = dataclasses.asdict(self)
@@ -246,7 +329,7 @@ def read_config(run: Path) -> Config:
     if not path.is_file():
         raise InputError(f"`run` was {run}; it must be the folder of a run, with a config.json.")
     try:
-        values = json.loads(path.read_text())["config"]
+        values = json.loads(path.read_text(encoding="utf-8"))["config"]
         values["hidden"] = tuple(values["hidden"])
         values["data_dir"] = values["data_dir"] and Path(values["data_dir"])
         config = Config(**values)

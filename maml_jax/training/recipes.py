@@ -10,8 +10,9 @@ that batch norm sees batches more like those at test.
 from dataclasses import replace
 from typing import Any
 
+from maml_jax import registry
 from maml_jax.errors import check_choice
-from maml_jax.training.config import ALGORITHMS, Config
+from maml_jax.training.config import Config
 
 _omniglot = Config(data="omniglot", updates=60_000, meta_lr=2e-3)
 _five_way = replace(_omniglot, queries=5, inner_lr=0.4, inner_steps=1, evaluation_steps=3, tasks=32)
@@ -109,6 +110,6 @@ def recipe(name: str, algorithm: str = "maml") -> Config:
       InputError: there is no such recipe or algorithm.
     """
     config = RECIPES[check_choice("recipe", name, RECIPES)]
-    check_choice("algorithm", algorithm, ALGORITHMS)
+    check_choice("algorithm", algorithm, registry.names("algorithms"))
     settings = _REGRESSION if config.data == "sinusoid" else _IMAGES
     return replace(config, algorithm=algorithm, **settings.get(algorithm, {}))

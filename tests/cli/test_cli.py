@@ -1,6 +1,8 @@
 """The program from outside: a whole run, its resumption, and every bad input."""
 
+import dataclasses
 import json
+import os
 import re
 import signal
 import subprocess
@@ -15,7 +17,11 @@ import pytest
 
 import maml_jax.data
 from maml_jax.cli import main
+from maml_jax.cli.groups import ConfigOptions
 from maml_jax.training import metrics, runs
+from maml_jax.training.config import GROUPS, Config
+from maml_jax.training.recipes import recipe
+from maml_jax.version import __version__
 
 SINUSOID = ["train", "--recipe", "sinusoid", "--updates-per-dispatch", "5"]
 SINUSOID += ["--validate-every", "10", "--validation-tasks", "20", "--checkpoint-every", "20"]
@@ -114,7 +120,7 @@ def test_images_end_to_end(tmp_path, capsys, monkeypatch):
 
 def test_a_signal_saves_and_the_run_goes_on(tmp_path):
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "maml_jax.cli.commands", *SINUSOID, "--updates", "1000000"]
+    command = [sys.executable, "-m", "maml_jax", *SINUSOID, "--updates", "1000000"]
     process = subprocess.Popen([*command, "--out", str(run)], stderr=subprocess.PIPE, text=True)
     while not metrics.read(run):
         assert process.poll() is None
@@ -127,27 +133,106 @@ def test_a_signal_saves_and_the_run_goes_on(tmp_path):
     assert int(state.update) % 5 == 0
 
 
-def test_help_at_each_level(capsys):
-    assert main(["--help"]) == 0
-    assert main([]) == 0
-    for command, option in {
-        "train": "--inner-lr",
-        "evaluate": "--queries",
-        "report": "PATH",
-        "export": "FILE",
-        "import": "--mapping",
-    }.items():
-        with pytest.raises(SystemExit) as stop:
-            main([command, "--help"])
-        assert stop.value.code == 0
-        assert option in capsys.readouterr().out
+def shown(arguments, capsys):
+    """What `--help` prints, without the frames of its boxes."""
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments, "--help"])
+    assert stop.value.code == 0
+    return re.sub("[╭╮╰╯─│•]", "", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("command", "parts"),
+    {
+        "": ["train", "evaluate", "report", "export", "import", "data", "--version"],
+        "train": ["--inner-lr", "inner-loop options", "imaml options", "omniglot-5w1s", "conv4"],
+        "evaluate": ["--queries", "RUN"],
+        "report": ["RUN"],
+        "export": ["RUN", "FILE"],
+        "import": ["FILE", "--mapping", "--out PATH"],
+        "data": ["show", "prepare"],
+        "data show": ["NAME", "--ways"],
+        "data prepare": ["NAME", "--manual-dir"],
+    }.items(),
+)
+def test_help_at_each_level(command, parts, capsys):
+    text = shown(command.split(), capsys)
+    for part in parts:
+        assert part in text
+    text.encode("ascii")
+
+
+def test_help_shows_the_defaults_of_a_recipe(capsys):
+    text = shown(["train", "--recipe", "sinusoid", "--algorithm", "imaml"], capsys)
+    assert re.search(r"--damping FLOAT\s+Multiple of[^(]*\(default: 5.0\)", text)
+    assert re.search(r"--updates INT [^(]*\(default: 70000\)", text)
+
+
+def test_without_a_command_comes_help(capsys):
+    with pytest.raises(SystemExit):
+        main([])
+    assert "usage: maml-jax" in capsys.readouterr().out
+
+
+def test_versions(capsys):
+    assert main(["--version"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"maml-jax {__version__} (Python 3.")
+    assert f"jax {jax.__version__}," in said
+
+
+def test_a_config_has_the_options_of_all_groups():
+    assert set(GROUPS.values()) == set(Config.__bases__)
+    config = dataclasses.replace(recipe("sequences", "cavia"), shots=3)
+    assert ConfigOptions.of(config).config() == config
+
+
+def test_ctrl_c(monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "load", interrupted)
+    assert main(["report", "x"]) == 130
+    assert capsys.readouterr().err == "stopped\n"
+
+
+def test_help_and_errors_import_no_jax():
+    """So they come at once."""
+    done = subprocess.run(
+        [sys.executable, "-c", HELP_AND_ERRORS],
+        env=os.environ | {"PYTHONIOENCODING": "cp1252"},
+        capture_output=True,
+        encoding="cp1252",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--updates INT" in done.stdout
+    assert "did you mean --updates?" in done.stderr
+
+
+HELP_AND_ERRORS = """
+import sys
+from maml_jax.cli import main
+assert main(["--version"]) == 0
+assert main(["train", "--updats", "3"]) == main(["train", "--recipe", "x"]) == 2
+try:
+    main(["train", "--help"])
+except SystemExit as stop:
+    assert stop.code == 0
+imported = {"jax", "jaxlib", "flax", "optax", "orbax", "numpy"} & set(sys.modules)
+sys.exit(f"imported: {imported}" if imported else 0)
+"""
 
 
 BAD = {
-    "evalute": ["--command was 'evalute'", "did you mean 'evaluate'"],
+    "evalute": ["no such command (did you mean evaluate?)", "train, evaluate, report"],
+    "data": ["one of {show, prepare}", "data --help"],
+    "data shwo": ["no such command (did you mean show?)", "show, prepare"],
     "train --recipe omniglot-5w1": ["--recipe was", "did you mean 'omniglot-5w1s'", "quickstart"],
     "train --recipe": ["--recipe"],
-    "train --updats 3": ["--updats", "train --help"],
+    "train --updats 3": ["no option --updats (did you mean --updates?)", "train --help"],
+    "train --updats=3": ["no option --updats (did you mean --updates?)"],
+    "train here": ["one word too many: here"],
+    "evaluate {whole} --taks 3": ["no option --taks (did you mean --tasks?)", "evaluate --help"],
     "train --updates x": ["--updates", "'x'"],
     "train --updates 0": ["--updates was 0", "at least 1"],
     "train --updates -3": ["--updates was -3"],
@@ -161,7 +246,7 @@ BAD = {
     "train --training-shots 40": ["--shots + --queries was 40 + 1"],
     "train --adapts (": ["--adapts was '('"],
     "train --adapts nothing": ["--adapts matched no weight"],
-    "train --recipe sinusoid --algorithm proto-maml": ["--head was 'head' with one output"],
+    "train --recipe sinusoid --algorithm proto-maml": ["head was 'head' with one output"],
     "train --recipe sequences --model conv4": ["--model was 'conv4'", "gru or lstm"],
     "train --recipe sequences --hidden 4 4": ["--hidden was (4, 4)"],
     "train --algorithm cavia --context-size 0": ["--context-size was 0"],
@@ -197,24 +282,24 @@ BAD = {
     "train --checkpoint-every 0": ["--checkpoint-every was 0"],
     "train --recipe sinusoid --model conv4": ["--model was 'conv4'", "mlp"],
     "train --out {empty}": ["--out was", "exists"],
-    "train --resume {empty}": ["--run was", "config.json"],
-    "train --resume {whole} --tasks 3": ["--tasks"],
+    "train --resume {empty}": ["--resume was", "config.json"],
+    "train --resume {whole} --tasks 3": ["no option --tasks beside --resume"],
     "train --resume {whole} --updates 0": ["--updates was 0"],
-    "train --resume {broken}": ["--run was", "config.json is damaged"],
-    "evaluate": ["PATH"],
-    "evaluate {empty}": ["--run was", "config.json"],
-    "evaluate {unsaved}": ["--run was", "holds no checkpoint"],
-    "evaluate {damaged}": ["--run was", "checkpoint 40 is damaged"],
-    "evaluate {other}": ["--run was", "checkpoint 40 is of another model"],
-    "train --resume {damaged}": ["--run was", "checkpoint 40 is damaged"],
-    "train --resume {other}": ["--run was", "checkpoint 40 is of another model"],
+    "train --resume {broken}": ["--resume was", "config.json is damaged"],
+    "evaluate": ["RUN"],
+    "evaluate {empty}": ["RUN was", "config.json"],
+    "evaluate {unsaved}": ["RUN was", "holds no checkpoint"],
+    "evaluate {damaged}": ["RUN was", "checkpoint 40 is damaged"],
+    "evaluate {other}": ["RUN was", "checkpoint 40 is of another model"],
+    "train --resume {damaged}": ["--resume was", "checkpoint 40 is damaged"],
+    "train --resume {other}": ["--resume was", "checkpoint 40 is of another model"],
     "evaluate {whole} --tasks 0": ["--tasks was 0"],
     "evaluate {whole} --steps -1": ["--steps was -1"],
     "evaluate {whole} --queries 0": ["--queries was 0"],
     "evaluate {whole} --shots 0": ["--shots was 0"],
     "evaluate {whole} --split tset": ["--split was 'tset'", "did you mean 'test'"],
     "evaluate {whole} --seed -1": ["--seed was -1"],
-    "report {empty}": ["--run was"],
+    "report {empty}": ["RUN was"],
 }
 
 
