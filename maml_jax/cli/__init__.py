@@ -20,7 +20,7 @@ COMPILED_BYTES = 2**29
 
 
 def program() -> None:
-    """The entry point: `main`, with a device for each core of a CPU, and compiled programs kept."""
+    """The entry point: `main`, on all cores, with compiled programs kept."""
     for stream in (sys.stdout, sys.stderr):  # which may not be able to show the name of a class
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     sys.exit(main(set_up=_set_up_jax))
@@ -80,9 +80,10 @@ def _log_to_stderr() -> None:
 
 
 def _set_up_jax() -> None:
-    """XLA leaves cores idle on networks as small as these; training gives each device its tasks."""
+    """Use all cores of a CPU, and keep compiled programs for the next time."""
     import jax
 
+    from maml_jax.batching import use_all_cores
     from maml_jax.cache import cache_folder, code_key
 
     folder = cache_folder()
@@ -90,6 +91,4 @@ def _set_up_jax() -> None:
         compiled = folder / f"compiled-{code_key()}"
         jax.config.update("jax_compilation_cache_dir", str(compiled))
         jax.config.update("jax_compilation_cache_max_size", COMPILED_BYTES)
-    affinity = getattr(os, "sched_getaffinity", None)  # the cores that this process may use
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    jax.config.update("jax_num_cpu_devices", cores)
+    use_all_cores()

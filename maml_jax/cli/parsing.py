@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import io
+import itertools
 import operator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from maml_jax.cli.messages import options, suggestion
 from maml_jax.cli.train import Resume, Train
 from maml_jax.cli.weights import Export, Import
 from maml_jax.errors import InputError
+from maml_jax.training.config import MODELS
 from maml_jax.training.recipes import RECIPES, recipe
 
 COMMANDS: dict[str, Any] = {
@@ -98,10 +100,7 @@ def _subcommands(commands: dict[str, Any], defaults: dict[str, Any]) -> Any:
 
 def _about(kind: type) -> str:
     """What a command that takes a config does, and the names that its options may have."""
-    rooms = {"Recipes": RECIPES} | {
-        title: registry.names(room)
-        for title, room in (("Algorithms", "algorithms"), ("Models", "models"), ("Data", "data"))
-    }
+    rooms = {"Recipes": RECIPES, "Algorithms": registry.names("algorithms"), "Models": MODELS}
     names = "\n\n".join(f"{title}: {', '.join(known)}." for title, known in rooms.items())
     return f"{kind.__doc__}\n\n{names}"
 
@@ -127,11 +126,11 @@ def _tyro(kind: Any, words: list[str], program: str, **options: Any) -> tuple[An
 
 
 def _in_one_line(box: str) -> str:
-    """What a framed message of tyro's says: the text between its title and its first rule."""
-    text: list[str] = []
-    for line in box.splitlines()[1:]:
-        content = line.strip("│╰╯ \n")
-        if set(content) <= set("─-"):
-            break
-        text.append(content)
-    return " ".join(text).replace(" (required)", "").rstrip(".")
+    """What a framed message of tyro's says: the text between its title and the next rule.
+
+    The frame is of lines or, where standard output has none, of hyphens, with a rule at the title.
+    """
+    rows = (row.strip("│╰╯ ") for row in box.splitlines()[1:])
+    rows = ("" if set(row) <= set("─-") else row for row in rows)
+    text = " ".join(itertools.takewhile(bool, itertools.dropwhile(operator.not_, rows)))
+    return text.replace(" (required)", "").rstrip(".")

@@ -58,7 +58,7 @@ def _train(command: Any, run: Path, config: Config, problem: "Problem", state: "
     from maml_jax.training.loop import TrainingError, best_validation, train
 
     task = f"{config.ways}-way {config.shots}-shot"
-    if problem.data.kind == "regression":
+    if config.data == "sinusoid":
         task = f"{config.shots} points a task"
     say(f"{run}: {config.algorithm} on {config.data}, {task}, {config.updates} updates")
     try:

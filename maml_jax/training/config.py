@@ -17,6 +17,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from maml_jax import registry
 from maml_jax.errors import InputError, check_choice, check_count, check_number, check_seed
 
+MODELS = ("conv4", "resnet12", "article-cnn", "mlp", "gru", "lstm")
 SCHEDULES = ("cosine", "constant")
 INNER_OPTIMIZERS = ("sgd", "momentum", "adam")
 NONFINITE = ("stop", "skip")
@@ -258,7 +259,7 @@ class Config(
         for name, kind in get_type_hints(Config).items():
             _check_type(name, getattr(self, name), kind)
         check_choice("algorithm", self.algorithm, registry.names("algorithms"))
-        check_choice("model", self.model, registry.names("models"))
+        check_choice("model", self.model, MODELS)
         check_choice("meta_schedule", self.meta_schedule, SCHEDULES)
         check_choice("nonfinite", self.nonfinite, NONFINITE)
         check_choice("inner_optimizer", self.inner_optimizer, INNER_OPTIMIZERS)
