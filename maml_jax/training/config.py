@@ -18,6 +18,7 @@ from maml_jax import registry
 from maml_jax.errors import InputError, check_choice, check_count, check_number, check_seed
 
 MODELS = ("conv4", "resnet12", "article-cnn", "mlp", "gru", "lstm")
+DOWNSAMPLES = ("stride", "maxpool")
 SCHEDULES = ("cosine", "constant")
 INNER_OPTIMIZERS = ("sgd", "momentum", "adam")
 NONFINITE = ("stop", "skip")
@@ -254,12 +255,18 @@ class Config(
     def check(self) -> "Config":
         """The config itself, or an `InputError` that names the first bad field.
 
-        What a field means to the data, the model or the algorithm, these check themselves.
+        What a number means to the data, the model or the algorithm, these check themselves.
         """
+        from maml_jax.adapters.precision import PRECISIONS  # these import JAX
+        from maml_jax.core.metagrad import Differentiate
+
         for name, kind in get_type_hints(Config).items():
             _check_type(name, getattr(self, name), kind)
         check_choice("algorithm", self.algorithm, registry.names("algorithms"))
         check_choice("model", self.model, MODELS)
+        check_choice("downsample", self.downsample, DOWNSAMPLES)
+        check_choice("precision", self.precision, PRECISIONS)
+        check_choice("differentiate", self.differentiate, get_args(Differentiate))
         check_choice("meta_schedule", self.meta_schedule, SCHEDULES)
         check_choice("nonfinite", self.nonfinite, NONFINITE)
         check_choice("inner_optimizer", self.inner_optimizer, INNER_OPTIMIZERS)

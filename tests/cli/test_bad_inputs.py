@@ -41,8 +41,8 @@ def bad_options():
     for name, value in itertools.product(CHOICES, ("x", "", "mamll", "cg", "MAML", "../x")):
         yield ["train", f"--{name}={value}"]
     for algorithm, *options in (
-        ("maml", "--recipe", "sinusoid", "--adapts", "hed"),
-        ("anil", "--recipe", "sinusoid", "--adapts", "hed"),
+        ("maml", "--adapts", "hed"),
+        ("anil", "--adapts", "hed"),
         ("maml-plus-plus", "--inner-steps", "0"),
         ("imaml", "--solver-steps", "0"),
         ("imaml", "--solver", "ccg"),
@@ -51,10 +51,10 @@ def bad_options():
         ("imaml", "--neumann-rate", "0"),
         ("maml", "--solver-steps", "3"),
         ("cavia", "--context-size", "0"),
-        ("proto-maml", "--recipe", "sinusoid"),
-        ("protonet", "--recipe", "sinusoid"),
+        ("proto-maml",),
+        ("protonet",),
     ):
-        yield ["train", "--algorithm", algorithm, *options]
+        yield ["train", "--recipe", "sinusoid", "--algorithm", algorithm, *options]
     for name in ("updats", "lr", "Tasks", "no-such"):
         yield ["train", f"--{name}", "3"]
     for name in [*COUNTS, *RATES, *CHOICES, "out", "resume", "data-dir"]:
