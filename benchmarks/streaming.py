@@ -66,8 +66,8 @@ def measure(
     config = replace(
         Config(), downsample="maxpool", filters=32, tasks=4, queries=5, updates=10**6, chunk=1
     )
-    params, apply = from_flax(build_model(config, data))
-    learner = build_learner(config, apply, data)
+    params, apply = from_flax(build_model(config, data.input_shape, data.outputs(config.ways)))
+    learner = build_learner(config, apply, data.loss)
     source = data.tasks("train", ways=5, shots=1, queries=5)
     mesh = task_mesh(config.tasks)
     run = make_updates(learner, source, config, mesh)

@@ -120,7 +120,7 @@ def test_images_end_to_end(tmp_path, capsys, monkeypatch):
 
 def test_a_signal_saves_and_the_run_goes_on(tmp_path):
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "maml_jax", *SINUSOID, "--updates", "1000000"]
+    command = [sys.executable, "-m", "maml_jax", *SINUSOID, "--updates", "1000000", "--chunk", "9"]
     process = subprocess.Popen([*command, "--out", str(run)], stderr=subprocess.PIPE, text=True)
     while not metrics.read(run):
         assert process.poll() is None
@@ -237,7 +237,10 @@ BAD = {
     "train --updates 0": ["--updates was 0", "at least 1"],
     "train --updates -3": ["--updates was -3"],
     "train --algorithm fomaml --solver neumann": ["--solver was neumann", "it is for imaml"],
-    "train --recipe sinusoid --algorithm imaml --solver newton": ["--solver was 'newton'", "cg, neumann"],
+    "train --recipe sinusoid --algorithm imaml --solver newton": [
+        "--solver was 'newton'",
+        "cg, neumann",
+    ],
     "train --recipe sinusoid --algorithm imaml --solver-steps 0": ["--solver-steps was 0"],
     "train --algorithm protonet --inner-optimizer adam": ["--inner-optimizer was adam"],
     "train --inner-optimizer adamw": ["--inner-optimizer was 'adamw'", "did you mean 'adam'"],

@@ -108,16 +108,6 @@ class ResNet12(torch.nn.Module):
         return self.head(x.mean((2, 3)))
 
 
-class Examples:
-    """Of a data set, what a model must know."""
-
-    def __init__(self, *input_shape):
-        self.input_shape = input_shape
-
-    def outputs(self, ways):
-        return ways
-
-
 MODELS = {
     "stride": (Config(filters=8), (28, 28, 1), lambda: Conv4(5, 1, 8, 2, 8)),
     "maxpool": (
@@ -159,7 +149,7 @@ def both(name):
     """The two models with the same weights, in double precision, and examples for them."""
     config, shape, make = MODELS[name]
     generator = np.random.default_rng(0)
-    params, apply = mj.from_flax(build_model(config, Examples(*shape)))
+    params, apply = mj.from_flax(build_model(config, shape, config.ways))
     params = jax.tree.map(lambda leaf: generator.normal(size=leaf.shape) / 2, params)
     module = make().double()
     flattened = flattened_layers(config, shape)
@@ -230,7 +220,7 @@ def test_a_foreign_module_means_the_same(imported, capsys):
     run, module = imported
     config, problem, state = runs.load(run)
     assert (config.model, config.filters, config.ways) == ("conv4", 4, 3)
-    _, apply = mj.from_flax(build_model(config, problem.data))
+    _, apply = mj.from_flax(build_model(config, problem.data.input_shape, config.ways))
     x = np.random.default_rng(0).normal(size=(10, 28, 28, 1)).astype(np.float32)
     outputs = apply(state.meta, x)
     expected = module(torch.from_numpy(x.transpose(0, 3, 1, 2).copy())).detach().numpy()
