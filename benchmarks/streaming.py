@@ -45,17 +45,17 @@ def measure(
     jax.config.update("jax_num_cpu_devices", machine.cores())
     from maml_jax.adapters.flax import from_flax
     from maml_jax.batching.over_tasks import task_mesh
-    from maml_jax.data.images import ImageSet
-    from maml_jax.data.listing import map_pixels
+    from maml_jax.data.labelled import LabelledSet
+    from maml_jax.data.pixel_cache import map_pixels
     from maml_jax.training.build import Problem, build_learner, build_model
     from maml_jax.training.config import Config
     from maml_jax.training.prefetch import Feed
     from maml_jax.training.updates import initial_state, make_updates
 
     images, mapped = map_pixels(path, (classes * EACH, SIDE, SIDE, 3))
-    data = ImageSet(
+    data = LabelledSet(
         name="random",
-        images=images,
+        examples=images,
         counts=np.full(classes, EACH, np.int32),
         class_names=tuple(map(str, range(classes))),
         splits={"train": np.arange(classes)},

@@ -1,29 +1,23 @@
-"""Where things are kept that can be made again: pictures read, plans measured, code compiled."""
+"""The cache folder: what can be made again, such as pixels read and code compiled."""
 
 import hashlib
 import os
 import platform
-import sys
 from pathlib import Path
+
+import platformdirs
 
 
 def cache_folder() -> Path | None:
-    """The folder that MAML_JAX_CACHE names, or the user's own for such things; None without a home.
+    """The folder that MAML_JAX_CACHE names, or else the user's cache folder for this program.
 
-    It need not be there.
+    It may not exist yet. None where the user has no home folder.
     """
     named = os.environ.get("MAML_JAX_CACHE")
     if named:
         return Path(named)
-    try:
-        home = Path.home()
-    except RuntimeError:
-        return None
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches" / "maml-jax"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "maml-jax"
-    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "maml-jax"
+    folder = platformdirs.user_cache_path("maml-jax", appauthor=False, opinion=False)
+    return folder if folder.is_absolute() else None  # without a home it begins with ~
 
 
 def processor() -> str:
@@ -32,9 +26,9 @@ def processor() -> str:
 
 
 def code_key(*parts: str) -> str:
-    """A digest of `parts` and of the processor: code for one may be unknown to another.
+    """A digest of `parts` and of the processor, for code compiled for it alone.
 
-    Of one name there are several, so the list of its instructions is part of it.
+    Processors of one name differ in their instructions, so the list of these is part of it.
     """
     features = platform.machine(), processor(), _cpuinfo("flags") or _cpuinfo("Features")
     return hashlib.sha256("\n".join((*features, *parts)).encode()).hexdigest()[:16]

@@ -154,9 +154,9 @@ def test_a_config_that_was_changed_is_not_gone_on_with(copy):
 
 
 def test_data_that_was_changed_is_not_gone_on_with(copy, monkeypatch):
-    from maml_jax.data import Sinusoid
+    from maml_jax.data.sets.sinusoid import Sinusoid
 
-    monkeypatch.setattr(Sinusoid, "facts", lambda self: {"amplitude": [0.1, 6.0]})
+    monkeypatch.setattr(Sinusoid, "fingerprint", lambda self: {"amplitude": [0.1, 6.0]})
     with pytest.raises(InputError, match=r"other data than .*amplitude was .*5.0.* and is .*6.0"):
         runs.resume(copy)
 

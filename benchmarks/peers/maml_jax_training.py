@@ -15,9 +15,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from benchmarks.peers import CHECKED_UPDATES, META_LR, Program
 from benchmarks.peers.jax_program import peak_bytes, result
 from benchmarks.workloads import MLP, Inputs, Workload, make_images
-from maml_jax.data.images import ImageSet
+from maml_jax.data.labelled import LabelledSet
 from maml_jax.data.sets.sinusoid import sample_sinusoid
-from maml_jax.data.tasks import TaskSource
+from maml_jax.data.sources import TaskSource
 from maml_jax.training.build import Problem
 from maml_jax.training.config import Config
 from maml_jax.training.updates import initial_state, make_updates
@@ -76,9 +76,9 @@ def _source(workload: Workload) -> TaskSource:
         )
     images = make_images(network, seed=0)
     classes = len(images)
-    data = ImageSet(
+    data = LabelledSet(
         name="random",
-        images=images.reshape(-1, *images.shape[2:]),
+        examples=images.reshape(-1, *images.shape[2:]),
         counts=np.full(classes, images.shape[1], np.int32),
         class_names=tuple(map(str, range(classes))),
         splits={"train": np.arange(classes)},

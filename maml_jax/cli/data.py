@@ -13,12 +13,12 @@ from maml_jax.errors import InputError
 
 @dataclass(frozen=True)
 class Show:
-    """Draw a sheet of a data set's classes and of episodes, and say what it holds."""
+    """Draw some classes and some episodes of a data set, and say what it holds."""
 
     name: Positional[str]
     """The data set, by all that --data of train takes."""
     out: Path | None = None
-    """The new file of the sheet; NAME.png where not given."""
+    """The new file of the drawing; NAME.png where not given."""
     data_dir: Path | None = None
     """The folder of the data's files; the environment variable MAML_JAX_DATA where not given."""
     class_split: str | None = None
@@ -37,7 +37,7 @@ class Show:
     """Decides which classes and episodes are shown."""
 
     def __call__(self) -> int:
-        from maml_jax.data import ImageSet, load, preview
+        from maml_jax.data import describe, load, preview
 
         out = self.out or Path(f"{Path(self.name).stem}.png")
         if os.path.lexists(out):
@@ -53,16 +53,10 @@ class Show:
             channels=self.channels,
             class_split=self.class_split,
         )
-        if not isinstance(data, ImageSet):
-            raise InputError(f"`name` was {self.name!r}, which has no pictures.")
         preview.draw(
             data, out, ways=self.ways, shots=self.shots, queries=self.queries, seed=self.seed
         )
-        counts = data.counts
-        least, most = counts.min(), counts.max()
-        print(f"{len(counts)} classes of {least} to {most} images, {counts.sum()} in all")
-        for split, classes in data.splits.items():
-            print(f"{split:>5}: {len(classes)} classes, {counts[classes].sum()} images")
+        print(describe.summary(data))
         say(f"wrote {out}")
         return 0
 

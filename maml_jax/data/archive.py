@@ -8,15 +8,20 @@ from typing import Any
 from maml_jax.errors import InputError
 
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
-LARGEST_FILE = 16 * 2**20  # bytes of a file in a zip, unpacked
-LARGEST_ARCHIVE = 64 * 2**30  # bytes of all of them
+LARGEST_FILE = 16 * 2**20  # unpacked bytes of one file in a zip
+LARGEST_ARCHIVE = 64 * 2**30  # unpacked bytes of all files in a zip
 
 
 class Files:
-    """The files of `place`, a folder or a zip, that are images or end in one of `others`.
+    """The images in a folder or a zip, and the files that end in one of `others`.
+
+    Args:
+      place: the folder or zip.
+      others: suffixes, such as `.csv`.
 
     Raises:
-      InputError: a damaged zip, one with a path that leaves it, or one that unpacks too large.
+      InputError: a damaged zip, one with a path that leaves its folder, or one that unpacks to too
+        many bytes.
     """
 
     def __init__(self, place: Path, others: tuple[str, ...] = ()):
@@ -49,18 +54,22 @@ class Files:
         self.names = sorted(member.filename for member in members)
 
     def read(self, name: str) -> bytes:
-        """The content of one."""
+        """The content of the file of that name.
+
+        Raises:
+          InputError: it cannot be read.
+        """
         try:
             if self._archive is None:
                 return (self.place / name).read_bytes()
-            return self._archive.read(name)  # no further than the size that was checked
+            return self._archive.read(name)  # at most as many bytes as were checked
         # An encrypted member is a RuntimeError, an unknown compression a NotImplementedError.
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
             line = f"`data` held {self.place.name}, whose {name} cannot be read: {error}."
             raise InputError(line) from error
 
     def stamp(self) -> list[Any]:
-        """What tells these files from others: names, sizes and times."""
+        """Names, sizes and times, which change when the files do."""
         if self._archive is not None:
             return [str(self.place.absolute()), *_stamp(self.place)]
         return [str(self.place.absolute()), *([n, *_stamp(self.place / n)] for n in self.names)]

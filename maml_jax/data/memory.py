@@ -1,15 +1,15 @@
-"""How much of a data set may lie on the device."""
+"""How much of a data set is kept on the device."""
 
 import os
 
 import jax
 
-SHARE = 0.25  # the rest is for the model, the tasks and others
+SHARE = 0.25  # of the device's memory; the rest is for the model, its tasks and other programs
 _GIB = 2**30
 
 
 def fits(size: int, limit: int | None) -> bool:
-    """Whether `size` bytes may go to the device: at most `limit`, or else a share of its memory."""
+    """Whether `size` bytes go to the device: at most `limit`, or else a quarter of its memory."""
     return size <= (SHARE * _device_bytes() if limit is None else limit)
 
 

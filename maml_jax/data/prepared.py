@@ -1,4 +1,4 @@
-"""Data sets that TensorFlow Datasets prepared, read without TensorFlow; and the preparing."""
+"""Data sets of TensorFlow Datasets (TFDS): preparing them, and reading them without TensorFlow."""
 
 import importlib
 import os
@@ -10,17 +10,17 @@ from maml_jax.data.listing import Listing
 from maml_jax.errors import InputError
 from maml_jax.extras import require
 
-_AT_ONCE = 1000  # which is ten times as fast as one by one
+_BLOCK = 1000  # labels read at once, which is ten times as fast as one by one
 
 
 def folders(data_dir: Path | None) -> list[Path]:
-    """Where prepared data may lie: in `data_dir`, or else where TFDS puts it."""
-    usual = os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets"
+    """The folders that may hold prepared data: `data_dir`, or else where TFDS puts it."""
+    usual = os.environ.get("TFDS_DATA_DIR") or os.path.expanduser("~/tensorflow_datasets")
     return [Path(usual)] if data_dir is None else [data_dir, data_dir / "tensorflow_datasets"]
 
 
-def find(name: str, data_dir: Path | None) -> Path | None:
-    """The folder of the newest version of a prepared data set, if there is one."""
+def find_prepared(name: str, data_dir: Path | None) -> Path | None:
+    """The folder of the newest prepared version of a data set; None if none was prepared."""
     for folder in folders(data_dir):
         versions = [path.parent for path in (folder / name).glob("**/dataset_info.json")]
         if versions:
@@ -28,11 +28,11 @@ def find(name: str, data_dir: Path | None) -> Path | None:
     return None
 
 
-def from_prepared(name: str, folder: Path, label: str = "label") -> Listing:
-    """All its examples, of all its splits together, by their feature `label`.
+def list_prepared(name: str, folder: Path, label: str = "label") -> Listing:
+    """The images of all its splits together, by their feature `label`.
 
     Raises:
-      InputError: it was prepared in another format than `array_record`, or has no images.
+      InputError: the format is not `array_record`, or examples have no image or label.
     """
     tfds = require("tensorflow_datasets", "data")
     require("array_record", "data")
@@ -57,14 +57,14 @@ def from_prepared(name: str, folder: Path, label: str = "label") -> Listing:
     names = list(features[label].names)
     classes: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for number, source in enumerate(sources):
-        for start in range(0, len(source), _AT_ONCE):
-            some = range(start, min(start + _AT_ONCE, len(source)))
-            for i, example in zip(some, source.__getitems__(list(some)), strict=True):
+        for start in range(0, len(source), _BLOCK):
+            block = range(start, min(start + _BLOCK, len(source)))
+            for i, example in zip(block, source.__getitems__(list(block)), strict=True):
                 classes[names[int(example[label])]].append((number, i))
     sizes = {part: builder.info.splits[part].num_examples for part in parts}
     return Listing(
         name,
-        {one: classes[one] for one in names if one in classes},
+        {label_name: classes[label_name] for label_name in names if label_name in classes},
         lambda at: pictures.decode(f"{name} {at}", sources[at[0]][at[1]]["image"]),
         [str(folder.absolute()), builder.info.full_name, sizes],
     )
@@ -82,18 +82,19 @@ def superclasses(folder: Path) -> dict[str, str]:
 
 
 def prepare(name: str, data_dir: Path | None = None, manual_dir: Path | None = None) -> Path:
-    """Download a data set by its TFDS name, or take its files from `manual_dir`, and store it.
+    """Download a data set of TFDS, or take its files from `manual_dir`, and store it.
 
     Args:
-      name: as TFDS has it.
-      data_dir: the folder to put it in; None: where TFDS puts it.
+      name: the name in TFDS.
+      data_dir: the folder to store it in; None: where TFDS puts it.
       manual_dir: a folder with the original files, which then are not downloaded.
 
     Returns:
-      Its folder.
+      The folder of the prepared data set.
 
     Raises:
-      InputError: TensorFlow is not installed, no such data set, or it could not be had.
+      InputError: TensorFlow is not installed, TFDS has no such data set, or the files could not
+        be downloaded or read.
     """
     tfds = require("tensorflow_datasets", "prepare")
     require("tensorflow", "prepare")
@@ -112,7 +113,7 @@ def prepare(name: str, data_dir: Path | None = None, manual_dir: Path | None = N
     except (OSError, AssertionError, tfds.download.DownloadError) as error:
         line = str(error).strip().partition("\n")[0]
         raise InputError(
-            f"`name` was {name}, which could not be had: {line}. Without a network, --manual-dir "
-            "names a folder with its original files."
+            f"`name` was {name}, which could not be prepared: {line}. Without a network, "
+            "--manual-dir names a folder with its original files."
         ) from error
     return Path(builder.data_dir)

@@ -1,4 +1,4 @@
-"""Which classes are for training, for validation and for testing."""
+"""Splits: which classes are for training, for validation and for testing."""
 
 import json
 from collections.abc import Iterable
@@ -9,15 +9,16 @@ import numpy as np
 from maml_jax.errors import InputError
 
 PARTS = ("train", "val", "test")
-SHARES = {"train": 0.64, "val": 0.16}  # of the classes; as mini-ImageNet's 64, 16 and 20
+SHARES = {"train": 0.64, "val": 0.16}  # as mini-ImageNet's 64, 16 and 20 of 100 classes
 
 
 def at_random(
     classes: Iterable[str], seed: int, counts: dict[str, int] | None = None
 ) -> dict[str, list[str]]:
-    """Deal the classes out, in parts of `counts` or else of 64, 16 and 20 %.
+    """A random split into parts of `counts` classes, or else of 64, 16 and 20 %.
 
-    The legacy generator deals, for its streams are frozen: a seed is the same split for ever.
+    It is drawn by NumPy's legacy generator, whose streams are frozen: a seed gives the same split
+    in every version.
     """
     names = list(classes)
     if counts is None:
@@ -32,48 +33,56 @@ def at_random(
 
 
 def from_file(path: Path) -> dict[str, list[str]]:
-    """A split written down: JSON, `{"train": ["cat", …], "val": […], "test": […]}`.
+    """The split in a JSON file, `{"train": ["cat", …], "val": […], "test": […]}`.
 
     Raises:
-      InputError: it cannot be read, or is no such thing.
+      InputError: the file cannot be read, or holds something else.
     """
     try:
-        held = json.loads(path.read_text())
+        split = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"`class_split` was {path}, which cannot be read: {error}.") from error
-    if not (isinstance(held, dict) and set(held) == set(PARTS) and all(map(_names, held.values()))):
+        raise InputError(
+            f"`class_split` was {path}, a JSON file that cannot be read: {error}."
+        ) from error
+    if not (
+        isinstance(split, dict)
+        and set(split) == set(PARTS)
+        and all(map(_are_names, split.values()))
+    ):
         raise InputError(
             f'`class_split` was {path}; it must hold {{"train": [names of classes], "val": …, '
             '"test": …}.'
         )
-    return {part: held[part] for part in PARTS}
+    return {part: split[part] for part in PARTS}
 
 
-def _names(held: object) -> bool:
-    return isinstance(held, list) and all(isinstance(name, str) for name in held)
+def _are_names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 def indices(
     name: str, classes: Iterable[str], splits: dict[str, list[str]]
 ) -> dict[str, np.ndarray]:
-    """The numbers of each part's classes; classes that no part names are in none.
+    """The indices of each split's classes; a class that no split names is in none.
 
     Raises:
-      InputError: a class that is in two parts, or that there is not.
+      InputError: a class is in two splits, or not in the data set.
     """
-    number = {name: i for i, name in enumerate(classes)}
-    seen: dict[str, str] = {}
-    for part, names in splits.items():
-        for one in names:
-            if one not in number:
-                raise InputError(f"`class_split` named {one!r}, a class that {name} has not.")
-            if one in seen:
+    index = {class_name: i for i, class_name in enumerate(classes)}
+    part_of: dict[str, str] = {}
+    for part, class_names in splits.items():
+        for class_name in class_names:
+            if class_name not in index:
                 raise InputError(
-                    f"`data` was {name}, whose class {one!r} is in {seen[one]} and in {part}; "
-                    "a class has one split, or what is tested was learned before."
+                    f"`class_split` named {class_name!r}, which is no class of {name}."
                 )
-            seen[one] = part
+            if class_name in part_of:
+                raise InputError(
+                    f"`data` was {name}, whose class {class_name!r} is in {part_of[class_name]} "
+                    f"and in {part}; a class has one split, or training sees what is tested."
+                )
+            part_of[class_name] = part
     return {
-        part: np.array(sorted(number[one] for one in splits.get(part, [])), np.int64)
+        part: np.array(sorted(index[class_name] for class_name in splits.get(part, [])), np.int64)
         for part in PARTS
     }

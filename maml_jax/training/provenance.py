@@ -25,7 +25,7 @@ def versions() -> dict[str, str]:
 
 def make(config: Config, data: DataSet) -> dict[str, Any]:
     """The record of a run, as JSON has it."""
-    record = {"config": config.to_json(), "data": data.facts(), "versions": versions()}
+    record = {"config": config.to_json(), "data": data.fingerprint(), "versions": versions()}
     return json.loads(json.dumps(record))
 
 

@@ -8,14 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from functools import cache
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-import maml_jax.data
 from maml_jax.cli import main
 from maml_jax.cli.groups import ConfigOptions
 from maml_jax.training import metrics, runs
@@ -93,8 +91,7 @@ def test_regression_is_evaluated_by_its_loss(whole, capsys):
     assert main(["report", str(whole)]) == 0
 
 
-def test_images_end_to_end(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(maml_jax.data, "list_glyphs", cache(maml_jax.data.list_glyphs))
+def test_images_end_to_end(tmp_path, capsys):
     run = tmp_path / "run"
     small = ["--filters", "4", "--tasks", "2", "--updates", "2", "--validate-every", "0"]
     small += ["--evaluation-steps", "1"]

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from maml_jax.data.images import ImageSet
+from maml_jax.data.labelled import LabelledSet
 from maml_jax.data.sets.sinusoid import Sinusoid, sample_sinusoid
 from maml_jax.errors import InputError
 
@@ -16,9 +16,9 @@ def tagged(rotate=False, counts=(), in_memory=None):
     images[:, :, 1:3, 1:3, 0] = np.arange(9)[:, None, None, None] + 1
     images[:, :, 0, 0, 0] = 100 + np.arange(6)
     counts = np.array(counts or [6] * 9, np.int32)
-    return ImageSet(
+    return LabelledSet(
         name="tagged",
-        images=np.concatenate([of[:n] for of, n in zip(images, counts, strict=True)]),
+        examples=np.concatenate([of[:n] for of, n in zip(images, counts, strict=True)]),
         counts=counts,
         class_names=tuple("abcdefghi"),
         splits={"train": np.arange(5), "val": np.array([5]), "test": np.array([6, 7, 8])},
@@ -123,9 +123,9 @@ def test_an_unknown_split_is_refused():
 
 def test_splits_that_leak_are_refused():
     with pytest.raises(InputError, match="held 'b' twice"):
-        ImageSet(
+        LabelledSet(
             name="x",
-            images=np.zeros((6, 4, 4, 1), np.uint8),
+            examples=np.zeros((6, 4, 4, 1), np.uint8),
             counts=np.array([2, 2, 2]),
             class_names=("a", "b", "c"),
             splits={"train": np.array([0, 1]), "test": np.array([1, 2])},

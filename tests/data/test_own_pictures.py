@@ -34,8 +34,8 @@ def folder(place, names=NAMES, each=3, **look):
 
 def shades(data):
     """The shades of every class's images, from the pixels."""
-    assert (data.images == data.images[:, :1, :1]).all()
-    parts = np.split(data.images[:, 0, 0, 0], np.cumsum(data.counts)[:-1])
+    assert (data.examples == data.examples[:, :1, :1]).all()
+    parts = np.split(data.examples[:, 0, 0, 0], np.cumsum(data.counts)[:-1])
     return {name: part.tolist() for name, part in zip(data.class_names, parts, strict=True)}
 
 
@@ -48,7 +48,7 @@ def test_a_folder_of_nested_classes(tmp_path):
     data = load(str(folder(tmp_path / "pets")))
     assert data.name == "pets"
     assert shades(data) == EXPECTED
-    assert data.images.shape[1:] == (8, 8, 1)
+    assert data.examples.shape[1:] == (8, 8, 1)
     # 64, 16 and 20 % of six classes.
     assert {split: len(classes) for split, classes in data.splits.items()} == {
         "train": 4,
@@ -119,7 +119,7 @@ def test_every_usual_kind_of_pixel_is_read(tmp_path, mode):
     for channels in (1, 3):
         data = load(str(tmp_path / "x"), channels=channels)
         assert data.input_shape == (8, 8, channels)
-        assert abs(int(data.images.mean()) - (255 if mode == "1" else 240)) <= 20
+        assert abs(int(data.examples.mean()) - (255 if mode == "1" else 240)) <= 20
 
 
 def test_mixed_sizes_are_refused_unless_a_size_is_asked_for(tmp_path):
@@ -232,7 +232,7 @@ def test_mini_imagenet_by_its_name_and_as_a_folder(tmp_path):
         lists = tmp_path / "splits" / "miniimagenet_ravi"
         lists.mkdir(parents=True, exist_ok=True)
         (tmp_path / "mini-imagenet" / f"{part}.csv").rename(lists / f"{part}.csv")
-    assert load("mini-imagenet", tmp_path).facts() == by_name.facts()
+    assert load("mini-imagenet", tmp_path).fingerprint() == by_name.fingerprint()
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_the_vinyals_split_of_omniglot(data_dir):
     counts = {split: len(classes) for split, classes in data.splits.items()}
     assert counts == {"train": 4 * 1028, "val": 4 * 172, "test": 4 * 423}
     assert not data.rotate
-    first = data.images[:80].reshape(4, 20, 8, 8)
+    first = data.examples[:80].reshape(4, 20, 8, 8)
     for turn in range(1, 4):  # its four positions; resized before or after, they differ a little
         turned = np.rot90(first[0], turn, axes=(1, 2))
         assert np.abs(turned.astype(int) - first[turn]).mean() < 3
@@ -276,18 +276,18 @@ def test_pictures_are_read_once(tmp_path, monkeypatch):
     place = folder(tmp_path / "pets")
     first = load(str(place))
     monkeypatch.setattr("maml_jax.data.pictures.fit", None)
-    assert load(str(place)).facts() == first.facts()
+    assert load(str(place)).fingerprint() == first.fingerprint()
     monkeypatch.undo()
     monkeypatch.setenv("MAML_JAX_CACHE", str(tmp_path / "cache"))
     picture(9, 0).save(place / NAMES[0] / "0.png")  # a changed file is read again
-    assert load(str(place)).facts() != first.facts()
+    assert load(str(place)).fingerprint() != first.fingerprint()
     assert cache_folder() == tmp_path / "cache"
 
 
 def test_what_is_kept_and_was_damaged_is_read_again(tmp_path, monkeypatch):
     monkeypatch.setenv("MAML_JAX_CACHE", str(tmp_path / "cache"))
     place = folder(tmp_path / "pets")
-    expected = load(str(place)).facts()
+    expected = load(str(place)).fingerprint()
     for damage in (
         lambda path: path.write_bytes(path.read_bytes()[:-1]),
         lambda path: path.write_bytes(path.read_bytes()[:-9] + b"\x01" + path.read_bytes()[-8:]),
@@ -297,7 +297,7 @@ def test_what_is_kept_and_was_damaged_is_read_again(tmp_path, monkeypatch):
         for name in ("images.npy", "images.json"):
             [path] = (tmp_path / "cache").rglob(name)
             damage(path)
-            assert load(str(place)).facts() == expected
+            assert load(str(place)).fingerprint() == expected
             assert shades(load(str(place))) == EXPECTED
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from maml_jax.data import load, prepared
-from maml_jax.data.prepared import find, prepare
+from maml_jax.data.prepared import find_prepared, prepare
 from maml_jax.errors import InputError
 
 FINE = ["apple", "bear", "crab", "dolphin"]
@@ -68,7 +68,7 @@ def test_what_was_prepared_is_read_by_its_labels(stand_in):
     assert data.class_names == tuple(FINE)
     assert data.counts.tolist() == [3, 3, 3, 3]
     assert data.input_shape == (6, 6, 3)
-    reds = data.images[:, 0, 0, 0].reshape(4, 3).tolist()
+    reds = data.examples[:, 0, 0, 0].reshape(4, 3).tolist()
     # Of the test part first, then of the training part.
     assert reds == [[3, 0, 4], [42, 41, 45], [81, 82, 86], [120, 123, 127]]
 
@@ -112,11 +112,11 @@ def test_the_real_lists_of_cifar_are_whole(data_dir):
 
 
 def test_the_newest_version_is_found(tmp_path):
-    assert find("x", tmp_path) is None
+    assert find_prepared("x", tmp_path) is None
     for version in ("3.0.9", "3.0.10", "2.9.0"):
         (tmp_path / "x" / version).mkdir(parents=True)
         (tmp_path / "x" / version / "dataset_info.json").write_text("{}")
-    assert find("x", tmp_path).name == "3.0.10"
+    assert find_prepared("x", tmp_path).name == "3.0.10"
 
 
 def test_what_is_not_prepared_says_how_to(tmp_path):
@@ -151,10 +151,10 @@ def test_mnist_for_real(mnist_dir, tmp_path):
     assert out.splitlines()[-1] == "0 True", said
     out, said = run("data", "show", "mnist", *place, "--out", str(tmp_path / "sheet.png"))
     assert out.splitlines()[-1] == "0 False", said
-    assert out.startswith("10 classes of 6313 to 7877 images, 70000 in all")
+    assert "all: 10 classes, 70000 images, 6313 to 7877 in a class" in out
     ours, theirs = load("mnist", mnist_dir), load("mnist", tmp_path / "tfds")
     assert ours.counts.tolist() == theirs.counts.tolist()
-    for images in zip(*(np.split(d.images, np.cumsum(d.counts)[:-1]) for d in (ours, theirs))):  # noqa: B905
+    for images in zip(*(np.split(d.examples, np.cumsum(d.counts)[:-1]) for d in (ours, theirs))):  # noqa: B905
         a, b = (sorted(map(bytes, part)) for part in images)
         assert a == b
     small = ["--filters", "4", "--tasks", "2", "--updates", "2", "--validate-every", "0"]

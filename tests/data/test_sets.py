@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import maml_jax.data
-from maml_jax.data import glyphs, load, omniglot
+from maml_jax.data import load
 from maml_jax.data.archive import Files
+from maml_jax.data.sets import glyphs, omniglot
 from maml_jax.data.sets.sequences import trace
 from maml_jax.errors import InputError
 
@@ -27,7 +27,7 @@ def test_glyphs_hold_out_whole_scripts(drawn):
     for split, scripts in glyphs.SCRIPTS.items():
         names = {drawn.class_names[i].split(" ")[0] for i in drawn.splits[split]}
         assert names == set(scripts)
-    assert drawn.images.shape == (20 * len(drawn.class_names), 28, 28, 1)
+    assert drawn.examples.shape == (20 * len(drawn.class_names), 28, 28, 1)
     assert set(drawn.counts.tolist()) == {20}
     assert min(map(len, drawn.splits.values())) >= 100
 
@@ -35,29 +35,31 @@ def test_glyphs_hold_out_whole_scripts(drawn):
 def test_glyphs_are_different_letters_and_different_drawings(drawn):
     assert len(set(drawn.class_names)) == len(drawn.class_names)
     assert all(unicodedata.lookup(name) for name in drawn.class_names)
-    pictures = {image.tobytes() for image in drawn.images.reshape(-1, 28 * 28)}
-    assert len(pictures) == len(drawn.images)
+    pictures = {image.tobytes() for image in drawn.examples.reshape(-1, 28 * 28)}
+    assert len(pictures) == len(drawn.examples)
     # Ink everywhere, and none of it cut off by the frame in more than a few drawings.
-    assert drawn.images.max((1, 2, 3)).min() > 60
-    frame = np.concatenate([drawn.images[:, [0, -1]].ravel(), drawn.images[:, :, [0, -1]].ravel()])
+    assert drawn.examples.max((1, 2, 3)).min() > 60
+    frame = np.concatenate(
+        [drawn.examples[:, [0, -1]].ravel(), drawn.examples[:, :, [0, -1]].ravel()]
+    )
     assert (frame > 60).mean() < 0.01
 
 
 def test_glyphs_are_the_same_every_time(drawn, tmp_path, monkeypatch):
     monkeypatch.setenv("MAML_JAX_CACHE", str(tmp_path))
-    assert load("glyphs").facts() == drawn.facts()
+    assert load("glyphs").fingerprint() == drawn.fingerprint()
 
 
 def test_omniglot_is_whole_and_split_as_finn_did(data_dir):
-    data = maml_jax.data.load("omniglot", data_dir)
-    assert data.images.shape == (1623 * 20, 28, 28, 1)
+    data = load("omniglot", data_dir)
+    assert data.examples.shape == (1623 * 20, 28, 28, 1)
     assert len(set(data.class_names)) == 1623
     assert set(data.counts.tolist()) == {20}
     assert {split: len(classes) for split, classes in data.splits.items()} == omniglot.SPLITS
     assert data.rotate
     # Strokes are bright and few.
-    assert 0.03 < data.images.mean() / 255 < 0.15
-    other = maml_jax.data.load("omniglot", data_dir, split_seed=2)
+    assert 0.03 < data.examples.mean() / 255 < 0.15
+    other = load("omniglot", data_dir, split_seed=2)
     assert set(other.splits["test"]) != set(data.splits["test"])
 
 
@@ -102,7 +104,7 @@ def test_omniglot_from_folders_and_from_zips_is_the_same(tmp_path, monkeypatch):
     unpacked = load("omniglot", tmp_path)
     zip_parts(tmp_path)
     zipped = load("omniglot", tmp_path)
-    assert zipped.facts() == unpacked.facts()
+    assert zipped.fingerprint() == unpacked.fingerprint()
     assert zipped.class_names == unpacked.class_names
     assert len(zipped.class_names) == 12
 
@@ -127,9 +129,9 @@ def test_omniglot_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"must hold images_background.zip or images_background/"):
         load("omniglot", tmp_path)
     with pytest.raises(InputError, match="`data_dir` was not given; omniglot needs"):
-        maml_jax.data.load("omniglot")
+        load("omniglot")
     with pytest.raises(InputError, match="it must be a folder"):
-        maml_jax.data.load("omniglot", tmp_path / "none")
+        load("omniglot", tmp_path / "none")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +159,7 @@ def test_damaged_zips_are_refused(tmp_path):
 
 def test_unknown_data_is_refused():
     with pytest.raises(InputError, match=r"`data` was 'omnigolt' \(did you mean 'omniglot'\?\)"):
-        maml_jax.data.load("omnigolt")
+        load("omnigolt")
 
 
 def test_sequences_are_told_apart_by_their_curves():
@@ -193,9 +195,9 @@ def test_mnist_is_ten_classes(mnist_dir):
     data = load("mnist", mnist_dir)
     # As its authors count them: 60,000 and 10,000.
     assert data.counts.tolist() == [6903, 7877, 6990, 7141, 6824, 6313, 6876, 7293, 6825, 6958]
-    assert data.images.shape == (70_000, 28, 28, 1)
-    assert data.images[:, 10:18, 10:18].max() == 255  # white ink
-    assert data.images[:, 0].mean() < 0.1
+    assert data.examples.shape == (70_000, 28, 28, 1)
+    assert data.examples[:, 10:18, 10:18].max() == 255  # white ink
+    assert data.examples[:, 0].mean() < 0.1
     assert {split: len(classes) for split, classes in data.splits.items()} == {
         "train": 6,
         "val": 2,

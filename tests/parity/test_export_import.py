@@ -1,7 +1,6 @@
 """Exported weights in PyTorch's own modules, and modules of any names imported."""
 
 import pickle
-from functools import cache
 from pathlib import Path
 
 import jax
@@ -12,7 +11,6 @@ import torch
 from torch.nn import functional
 
 import maml_jax as mj
-import maml_jax.data
 from maml_jax.cli import main
 from maml_jax.exchange import flatten, flattened_layers, to_flax, to_torch
 from maml_jax.training import runs
@@ -193,13 +191,6 @@ def foreign():
         blocks += [torch.nn.Conv2d(n, 4, 3, 2, 1), torch.nn.BatchNorm2d(4), torch.nn.ReLU()]
     tail = [torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 3)]
     return torch.nn.Sequential(*blocks, *tail)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def glyphs_are_loaded_once():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(maml_jax.data, "list_glyphs", cache(maml_jax.data.list_glyphs))
-        yield
 
 
 @pytest.fixture(scope="module")

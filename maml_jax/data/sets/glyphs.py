@@ -1,19 +1,23 @@
 """The embedded data set: letters of six scripts, drawn from the fonts that matplotlib ships.
 
-It is shaped like Omniglot (28×28, 20 images a class) and present on every machine. A class is a
-letter; its images come from up to twelve DejaVu faces, each turned, sheared, scaled and shifted at
-random. Whole scripts are held out: a test task shows letters of a script never trained on.
+It has Omniglot's shape (28×28, 20 images a class) and needs no files. A class is a letter; its
+images come from up to twelve DejaVu faces, each rotated, sheared, scaled and shifted at random.
+Whole scripts are held out: a test task shows letters of a script that no training task has.
 """
 
 import hashlib
 import math
 import unicodedata
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from maml_jax.data import pictures
+from maml_jax.data.labelled import LabelledSet
 from maml_jax.data.listing import Listing
+from maml_jax.data.reading import labelled_set
+from maml_jax.data.request import Request
 from maml_jax.extras import require
 
 SCRIPTS = {
@@ -28,8 +32,14 @@ _CANVAS = 2 * SIZE  # drawn at twice the size, then averaged
 _FONT_SIZE = 40
 
 
+def load(request: Request) -> LabelledSet:
+    """About 700 letters, 28×28 in grey; Latin and Cyrillic to train, Greek and Georgian to test."""
+    return labelled_set(list_glyphs(), request, image_size=SIZE)
+
+
+@cache
 def list_glyphs(seed: int = 0) -> Listing:
-    """Draw the set; `seed` decides the distortions, never the classes or the splits."""
+    """Draw the letters, once in a process; `seed` decides the distortions, never the classes."""
     faces = _faces()
     rng = np.random.RandomState(seed)  # its streams are frozen, unlike `default_rng`'s
     classes: dict[str, list[np.ndarray]] = {}
@@ -37,7 +47,7 @@ def list_glyphs(seed: int = 0) -> Listing:
     seen = set()
     for letter, split in _letters(faces):
         drawn = {face: _draw(font, letter) for face, (font, has) in faces.items() if letter in has}
-        # Α, А and A are three letters and one picture: as classes they would leak between splits.
+        # Greek Α, Cyrillic А and Latin A look alike: as classes they would leak between splits.
         picture = next(iter(drawn.values())).tobytes()
         if picture in seen:
             continue
@@ -70,7 +80,7 @@ def _faces():
 
 
 def _letters(faces):
-    """The letters, with their splits, that enough faces have, in the order of their code points."""
+    """The letters that enough faces have, in the order of their code points, with their splits."""
     split_of = {script: split for split, scripts in SCRIPTS.items() for script in scripts}
     letters = sorted(set.union(*(has for _, has in faces.values())))
     for letter in letters:
@@ -93,13 +103,13 @@ def _draw(font, letter: str):
 
 
 def _distort(canvas, rng: np.random.RandomState) -> np.ndarray:
-    """A random affine picture of `canvas`, `[SIZE, SIZE]` uint8."""
+    """`canvas` under a random affine transform, `[SIZE, SIZE]` uint8."""
     image_module = require("PIL.Image", "cli")
     angle, shear = rng.uniform(-0.25, 0.25), rng.uniform(-0.25, 0.25)  # radians, and a slope
     width, height = rng.uniform(0.8, 1.15, 2)
     shift = rng.uniform(-4, 4, 2)  # pixels of the canvas
     cos, sin = math.cos(angle), math.sin(angle)
-    # From where in the canvas each pixel of the picture comes.
+    # Pillow wants the inverse: where in the canvas each pixel of the result comes from.
     a, b = cos / width, (sin + shear) / width
     d, e = -sin / height, cos / height
     middle = _CANVAS / 2

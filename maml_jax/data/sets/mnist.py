@@ -1,4 +1,4 @@
-"""MNIST from its four idx files (LeCun, Cortes, Burges)."""
+"""MNIST (LeCun, Cortes, Burges): handwritten digits, from its four idx files or from TFDS."""
 
 import gzip
 import math
@@ -8,7 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from maml_jax.data import pictures
+from maml_jax.data.labelled import LabelledSet
 from maml_jax.data.listing import Listing
+from maml_jax.data.prepared import find_prepared, list_prepared
+from maml_jax.data.reading import labelled_set
+from maml_jax.data.request import Request
 from maml_jax.errors import InputError
 
 SIDE = 28
@@ -16,8 +20,15 @@ CLASSES = 10
 PARTS = ("train", "t10k")
 
 
+def load(request: Request) -> LabelledSet:
+    """Ten classes, 28×28 in grey: what TFDS prepared, or else the idx files in `data_dir`."""
+    folder = find_prepared("mnist", request.data_dir)
+    listing = list_mnist(request.folder()) if folder is None else list_prepared("mnist", folder)
+    return labelled_set(listing, request, image_size=SIDE)
+
+
 def list_mnist(data_dir: Path) -> Listing:
-    """All 70,000 digits, ten classes of 6313 to 7877 images, white on black as Omniglot is here.
+    """All 70,000 digits, ten classes of 6313 to 7877 images, white on black.
 
     Raises:
       InputError: a file is missing, damaged, or not MNIST.

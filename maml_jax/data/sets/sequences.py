@@ -1,30 +1,44 @@
-"""Periodic curves in the plane, to be told apart from one tracing each: few-shot sequences."""
+"""Few-shot sequences: closed curves in the plane, told apart by a tracing or a few of each."""
 
+from functools import cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from maml_jax.data.tasks import TaskSource
+from maml_jax.data import describe
+from maml_jax.data.episodes import split_episode
+from maml_jax.data.request import Request
+from maml_jax.data.sources import Size, TaskSource
 from maml_jax.errors import InputError, check_choice, check_count
 from maml_jax.losses import softmax_cross_entropy
-from maml_jax.types import Batch, Episode, Loss
+from maml_jax.types import Episode, Loss
 
 TIMES = 24
 HARMONICS = 3
 NOISE = 0.1
-CLASSES = {"train": (0, 1024), "val": (1024, 256), "test": (1280, 512)}
+CLASSES = {"train": (0, 1024), "val": (1024, 256), "test": (1280, 512), "all": (0, 1792)}
 """The number of the first class of each split, and how many there are."""
+
+
+def load(request: Request) -> "Sequences":
+    """The set is computed: it needs no files, and has one split."""
+    because = "whose examples are no images and whose split is fixed"
+    request.refuse("image_size", "channels", "class_split", because=because)
+    return Sequences()
 
 
 class Sequences:
     r"""Each class is a closed curve, $\sum_{h=1}^{3} a_h \sin(h t + \phi_h)$ in two coordinates.
 
-    An example traces one and a half rounds in 24 steps, from a random point, up to a fifth faster
-    or slower, with noise of deviation 0.1: what the curve is shows only over time, and no two
-    tracings agree step by step. Amplitudes are normal with deviation 1/h, phases uniform.
+    An example, `[24, 2]`, traces its curve for one and a half periods in 24 time steps, from a
+    random point, up to a fifth faster or slower, with noise of standard deviation 0.1. No two
+    examples of a class agree time step by time step. Amplitudes $a_h$ are normal with standard
+    deviation 1/h, phases $\phi_h$ uniform.
     """
 
+    name = "sequences"
+    kind = "sequences"
     loss: Loss = staticmethod(softmax_cross_entropy)
     input_shape = (TIMES, 2)
 
@@ -32,42 +46,60 @@ class Sequences:
         return ways
 
     def labels(self, split: str) -> int:
-        return CLASSES[split][1]
+        return CLASSES[check_choice("split", split, CLASSES)][1]
+
+    def sizes(self) -> dict[str, Size]:
+        return {split: Size(count) for split, (_, count) in CLASSES.items()}
 
     def tasks(
-        self, split: str, *, ways: int, shots: int, queries: int, by_class: bool = False
+        self,
+        split: str,
+        *,
+        ways: int = 5,
+        shots: int = 1,
+        queries: int = 15,
+        by_class: bool = False,
     ) -> TaskSource:
-        """The tasks of one split."""
+        """The tasks of one split, or of `all` classes; see `DataSet.tasks`."""
         first, count = CLASSES[check_choice("split", split, CLASSES)]
         check_count("shots", shots)
         check_count("queries", queries)
         check_count("ways", ways, least=2)
         if ways > count:
             raise InputError(f"`ways` was {ways}; the {split} split has {count} classes.")
+        described = (
+            f"sequences, {split} split of {count} classes: {ways}-way {shots}-shot, "
+            f"{queries} queries a class, each input {describe.shape(self)}"
+        )
+        sample = _sampler(first, count, ways, shots, queries, by_class)
+        return TaskSource(None, sample, description=described)
 
-        def sample(_: Any, key: jax.Array) -> Episode:
-            class_key, trace_key = jax.random.split(key)
-            classes = jax.random.choice(class_key, count, (ways,), replace=False)
-            keys = jax.random.split(trace_key, (ways, shots + queries))
-            x = jax.vmap(lambda number, keys: jax.vmap(lambda k: trace(number, k))(keys))(
-                first + classes, keys
-            )
-            labels = classes.astype(jnp.int32) if by_class else jnp.arange(ways, dtype=jnp.int32)
-
-            def batch(x: jax.Array) -> Batch:
-                return Batch(x.reshape(-1, *x.shape[2:]), jnp.repeat(labels, x.shape[1]))
-
-            return Episode(batch(x[:, :shots]), batch(x[:, shots:]))
-
-        return TaskSource(None, sample)
-
-    def facts(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         return {
-            "classes": {split: count for split, (_, count) in CLASSES.items()},
+            "classes": {split: CLASSES[split][1] for split in ("train", "val", "test")},
             "times": TIMES,
             "harmonics": HARMONICS,
             "noise": NOISE,
         }
+
+    def __repr__(self) -> str:
+        return describe.one_line(self)
+
+    def _repr_html_(self) -> str:
+        return describe.as_html(self)
+
+
+@cache
+def _sampler(first: int, count: int, ways: int, shots: int, queries: int, by_class: bool) -> Any:
+    def sample(_: Any, key: jax.Array) -> Episode:
+        class_key, trace_key = jax.random.split(key)
+        classes = jax.random.choice(class_key, count, (ways,), replace=False)
+        keys = jax.random.split(trace_key, (ways, shots + queries))
+        x = jax.vmap(jax.vmap(trace, (None, 0)))(first + classes, keys)
+        labels = classes.astype(jnp.int32) if by_class else jnp.arange(ways, dtype=jnp.int32)
+        return split_episode(x, labels, shots)
+
+    return sample
 
 
 def trace(number: jax.Array, key: jax.Array) -> jax.Array:

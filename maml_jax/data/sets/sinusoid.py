@@ -1,19 +1,33 @@
 """Sine curves of random amplitude and phase: the regression tasks of Finn et al. 2017, §5.1."""
 
+from functools import cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from maml_jax.data.tasks import TaskSource
+from maml_jax.data import describe
+from maml_jax.data.request import Request
+from maml_jax.data.sources import Size, TaskSource
 from maml_jax.errors import check_choice, check_count
 from maml_jax.losses import mean_squared_error
 from maml_jax.types import Batch, Episode, Loss
+
+SPLITS = ("train", "val", "test", "all")
+
+
+def load(request: Request) -> "Sinusoid":
+    """The set is computed: it needs no files."""
+    because = "whose examples are no images and have no classes"
+    request.refuse("image_size", "channels", "class_split", because=because)
+    return Sinusoid()
 
 
 class Sinusoid:
     r"""$y = A\sin(x - \phi)$, $A\in[0.1, 5]$, $\phi\in[0,\pi]$, $x\in[-5, 5]$, all uniform."""
 
+    name = "sinusoid"
+    kind = "regression"
     loss: Loss = staticmethod(mean_squared_error)
     input_shape = (1,)
 
@@ -22,20 +36,44 @@ class Sinusoid:
         return 1
 
     def tasks(
-        self, split: str, *, ways: int, shots: int, queries: int, by_class: bool = False
+        self,
+        split: str,
+        *,
+        ways: int = 5,
+        shots: int = 1,
+        queries: int = 15,
+        by_class: bool = False,
     ) -> TaskSource:
-        """The tasks, `shots` support points and `queries` query points each; all splits alike."""
+        """Tasks of `shots` support points and `queries` query points; all splits are alike.
+
+        There are no classes, so `ways` and `by_class` change nothing.
+        """
         del ways, by_class
-        check_choice("split", split, ("train", "val", "test"))
+        check_choice("split", split, SPLITS)
         check_count("shots", shots)
         check_count("queries", queries)
-        return TaskSource(None, lambda _, key: sample_sinusoid(key, shots, queries))
+        described = f"sinusoid: {shots} support points, {queries} query points"
+        return TaskSource(None, _sampler(shots, queries), description=described)
 
     def labels(self, split: str) -> None:
-        del split
+        check_choice("split", split, SPLITS)
 
-    def facts(self) -> dict[str, Any]:
+    def sizes(self) -> dict[str, Size]:
+        return {}
+
+    def fingerprint(self) -> dict[str, Any]:
         return {"amplitude": [0.1, 5.0], "phase": [0.0, 3.141592653589793], "x": [-5.0, 5.0]}
+
+    def __repr__(self) -> str:
+        return describe.one_line(self)
+
+    def _repr_html_(self) -> str:
+        return describe.as_html(self)
+
+
+@cache
+def _sampler(shots: int, queries: int) -> Any:
+    return lambda _, key: sample_sinusoid(key, shots, queries)
 
 
 def sample_sinusoid(key: jax.Array, shots: int, queries: int) -> Episode:

@@ -1,0 +1,56 @@
+"""What a data set is asked for by `maml_jax.data.load`."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from maml_jax.errors import InputError
+
+
+class Request(NamedTuple):
+    """The arguments of `load`, as the user gave them; None where the data set decides."""
+
+    name: str
+    data_dir: Path | None = None
+    """The folder of the files."""
+    split_seed: int = 1
+    """Seeds the random split of the classes, where nothing else says which split a class is in."""
+    image_size: int | None = None
+    """Pixels a side that images are resized to."""
+    channels: int | None = None
+    """1 for grey images, 3 for colour."""
+    class_split: str | None = None
+    """A JSON file that names the classes of each split, or a split that the data set knows."""
+    in_memory_gb: float | None = None
+    """Splits larger than that many GiB stay on the host."""
+
+    def folder(self) -> Path:
+        """`data_dir`, for data sets that need it.
+
+        Raises:
+          InputError: it was not given, or is no folder.
+        """
+        if self.data_dir is None:
+            raise InputError(
+                f"`data_dir` was not given; {self.name} needs the folder of its files "
+                "(or the environment variable MAML_JAX_DATA)."
+            )
+        if not self.data_dir.is_dir():
+            raise InputError(f"`data_dir` was {self.data_dir}; it must be a folder.")
+        return self.data_dir
+
+    def refuse(self, *options: str, because: str) -> None:
+        """Refuse options that the data set has no use for, rather than ignore them.
+
+        Args:
+          *options: names of fields of the request.
+          because: what is said of the data set, as in "whose examples are no images".
+
+        Raises:
+          InputError: one of them was given.
+        """
+        for option in options:
+            value = getattr(self, option)
+            if value is not None:
+                raise InputError(
+                    f"`data` was {self.name!r}, {because}: leave out `{option}` (it was {value})."
+                )
