@@ -16,13 +16,11 @@ def cache_folder() -> Path | None:
     named = os.environ.get("MAML_JAX_CACHE")
     if named:
         return Path(named)
-    folder = platformdirs.user_cache_path("maml-jax", appauthor=False, opinion=False)
-    return folder if folder.is_absolute() else None  # without a home it begins with ~
-
-
-def processor() -> str:
-    """The processor's name, as far as the system tells it."""
-    return _cpuinfo("model name") or platform.processor() or platform.machine()
+    try:
+        folder = platformdirs.user_cache_path("maml-jax", appauthor=False, opinion=False)
+    except RuntimeError:  # no home; older versions return a path that begins with ~
+        return None
+    return folder if folder.is_absolute() else None
 
 
 def code_key(*parts: str) -> str:
@@ -30,14 +28,16 @@ def code_key(*parts: str) -> str:
 
     Processors of one name differ in their instructions, so the list of these is part of it.
     """
-    features = platform.machine(), processor(), _cpuinfo("flags") or _cpuinfo("Features")
-    return hashlib.sha256("\n".join((*features, *parts)).encode()).hexdigest()[:16]
+    name = _cpuinfo("model name") or platform.processor() or platform.machine()
+    features = _cpuinfo("flags") or _cpuinfo("Features")
+    described = "\n".join((platform.machine(), name, features, *parts))
+    return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 
 def _cpuinfo(field: str) -> str:
     """The field of the first processor in Linux's list; empty where there is none."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return ""
     entries = (line.partition(":") for line in lines)

@@ -114,10 +114,11 @@ class LabelledSet:
                 f"`ways` was {ways}; the {split} split of {self.name} has {len(classes)} classes."
             )
         counts = self.counts[classes]
-        if shots + queries > counts.min():
+        fewest = int(counts.min())
+        if shots + queries > fewest:
             raise InputError(
-                f"`shots` + `queries` was {shots} + {queries}; a class of {self.name} has "
-                f"{counts.min()} {describe.noun(self, counts.min())}."
+                f"`shots` + `queries` was {shots} + {queries}; a class of {self.name} has {fewest} "
+                f"{describe.noun(self, fewest)}."
             )
         shape = EpisodeShape(ways, shots, queries, self.rotate, by_class)
         firsts = (np.cumsum(self.counts) - self.counts)[classes]
@@ -141,16 +142,11 @@ class LabelledSet:
     def _from_host(
         self, shape: EpisodeShape, firsts: np.ndarray, counts: np.ndarray, described: str
     ) -> TaskSource:
-        largest = int(counts.max())
-
-        @jax.jit
-        def draw(keys: jax.Array) -> Draw:
-            classes = _int32(firsts), _int32(counts)
-            drawn = jax.vmap(lambda key: draw_episode(*classes, key, shape, largest))(keys.ravel())
-            return jax.tree.map(lambda leaf: leaf.reshape(*keys.shape, *leaf.shape[1:]), drawn)
+        draw = _host_draws(shape, int(counts.max()))
+        classes = _int32(firsts), _int32(counts)
 
         def load(keys: jax.Array) -> tuple[np.ndarray, Draw]:
-            drawn = jax.tree.map(np.asarray, draw(keys))
+            drawn = jax.tree.map(np.asarray, draw(*classes, keys))
             examples = self.examples[drawn.examples]
             self._release_pages()
             return examples, drawn
@@ -196,7 +192,7 @@ class LabelledSet:
         return describe.as_html(self)
 
 
-# Samplers of equal tasks are one object, so that whoever compiles them compiles them once.
+# Functions for equal tasks are one object, so that they are compiled once.
 @cache
 def _sampler(shape: EpisodeShape, largest: int) -> Any:
     def sample(store: Any, key: jax.Array) -> Episode:
@@ -205,6 +201,18 @@ def _sampler(shape: EpisodeShape, largest: int) -> Any:
         return build_episode(examples[draw.examples], draw, shape)
 
     return sample
+
+
+@cache
+def _host_draws(shape: EpisodeShape, largest: int) -> Any:
+    @jax.jit
+    def draw(firsts: jax.Array, counts: jax.Array, keys: jax.Array) -> Draw:
+        drawn = jax.vmap(lambda key: draw_episode(firsts, counts, key, shape, largest))(
+            keys.ravel()
+        )
+        return jax.tree.map(lambda leaf: leaf.reshape(*keys.shape, *leaf.shape[1:]), drawn)
+
+    return draw
 
 
 @cache

@@ -87,11 +87,11 @@ def _images(data: DataSet, episodes: list[Episode], seed: int) -> Any:
 
 def _strip(axes: Any, images: np.ndarray, title: str, places: int) -> None:
     """Images side by side, on a strip that has room for `places`."""
-    if images.shape[-1] not in (1, 3):  # of other channels, their mean
-        images = images.mean(-1, keepdims=True, dtype=np.float32)
-    height, width, channels = images.shape[1:]
     if images.dtype == np.uint8:
         images = images / 255
+    if images.shape[-1] not in (1, 3):  # of other channels, their mean
+        images = images.mean(-1, keepdims=True)
+    height, width, channels = images.shape[1:]
     low, high = min(0.0, images.min()), max(1.0, images.max())
     strip = np.ones((height, width * places, channels))
     strip[:, : width * len(images)] = np.concatenate(list((images - low) / (high - low)), 1)
