@@ -13,7 +13,8 @@ from maml_jax.cli import main
 from maml_jax.data import from_arrays, load
 from maml_jax.errors import InputError
 
-PAGE = (Path(__file__).parents[2] / "docs" / "your-own-data-set.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "your-own-data-set.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
@@ -55,13 +56,14 @@ def test_it_is_loaded_by_its_name(stripes, tmp_path):
     assert small.splits["test"].tolist() != data.splits["test"].tolist()
 
 
-def test_it_trains_from_the_command_line(stripes, tmp_path, capsys):
-    small = ["--ways", "2", "--queries", "3", "--filters", "4", "--tasks", "2", "--updates", "2"]
-    small += ["--validate-every", "0", "--evaluation-steps", "1"]
-    run = tmp_path / "run"
-    assert main(["train", "--data", "stripes", *small, "--out", str(run)]) == 0
-    assert main(["evaluate", str(run), "--tasks", "2", "--queries", "3", "--json"]) == 0
-    assert '"data": "stripes"' in capsys.readouterr().out
+def test_the_command_line_knows_it(stripes, tmp_path, capsys):
+    out = tmp_path / "stripes.png"
+    command = ["data", "show", "stripes", "--ways", "2", "--queries", "2", "--out", str(out)]
+    assert main(command) == 0
+    assert capsys.readouterr().out.startswith(
+        "stripes: images, each input 28×28×1\ntrain: 8 classes"
+    )
+    assert out.is_file()
 
 
 def test_the_example_of_arrays_runs_as_written(capsys):
@@ -88,3 +90,9 @@ def test_a_package_may_hand_over_arrays(tmp_path, monkeypatch):
     assert batch.query.x.shape == (2, 3, 3)
     with pytest.raises(InputError, match="was 'two-by-two', whose examples are no images: leave"):
         load("two-by-two", channels=1)
+
+
+def test_the_example_of_the_page_on_data_runs_as_written(capsys):
+    page = (DOCS / "data.md").read_text(encoding="utf-8")
+    exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], {})  # noqa: S102
+    assert capsys.readouterr().out == "<sinusoid: regression, each input 1>\n(32, 10, 1)\n"

@@ -15,6 +15,7 @@ from maml_jax.data import load
 from maml_jax.data.archive import Files
 from maml_jax.data.sets import glyphs, omniglot
 from maml_jax.data.sets.sequences import trace
+from maml_jax.data.splits import indices
 from maml_jax.errors import InputError
 
 
@@ -47,6 +48,7 @@ def test_glyphs_are_different_letters_and_different_drawings(drawn):
 
 def test_glyphs_are_the_same_every_time(drawn, tmp_path, monkeypatch):
     monkeypatch.setenv("MAML_JAX_CACHE", str(tmp_path))
+    glyphs.list_glyphs.cache_clear()
     assert load("glyphs").fingerprint() == drawn.fingerprint()
 
 
@@ -107,6 +109,49 @@ def test_omniglot_from_folders_and_from_zips_is_the_same(tmp_path, monkeypatch):
     assert zipped.fingerprint() == unpacked.fingerprint()
     assert zipped.class_names == unpacked.class_names
     assert len(zipped.class_names) == 12
+
+
+def test_the_vinyals_split_makes_classes_of_rotations(tmp_path, monkeypatch):
+    small_omniglot(tmp_path, monkeypatch)
+    names = [f"Greek/character{n:02}/rot{90 * turn:03}" for n in range(6) for turn in range(4)]
+    lists = tmp_path / "splits" / "omniglot_vinyals"
+    lists.mkdir(parents=True)
+    for part, some in {"train": names[:12], "val": names[12:16], "test": names[16:]}.items():
+        (lists / f"{part}.txt").write_text("\n".join(some))
+    data = load("omniglot", tmp_path, class_split="vinyals")
+    assert data.name == "omniglot-vinyals"
+    assert not data.rotate
+    assert [data.class_names[i] for i in data.splits["train"]] == names[:12]
+    assert {part: len(classes) for part, classes in data.splits.items()} == {
+        "train": 12,
+        "val": 4,
+        "test": 8,
+    }
+    images = data.examples.reshape(12, 4, 3, 28, 28).astype(int)
+    for turn in range(1, 4):  # rotated before they are resized, or after: they differ a little
+        rotated = np.rot90(images[:, 0], turn, axes=(2, 3))
+        assert rotated.max() > 8  # a stroke of one pixel in 105×105
+        assert np.abs(rotated - images[:, turn]).max() <= 2
+    (lists / "val.txt").unlink()
+    with pytest.raises(InputError, match=r"vinyals needs omniglot_vinyals/val\.txt"):
+        load("omniglot", tmp_path, class_split="vinyals")
+
+
+def test_the_real_vinyals_split(data_dir):
+    if not (data_dir / "splits" / "omniglot_vinyals").is_dir():
+        pytest.skip("MAML_JAX_DATA holds no splits/omniglot_vinyals")
+    listing = omniglot.list_omniglot(data_dir, class_split="vinyals")
+    assert {part: len(names) for part, names in listing.splits.items()} == {
+        "train": 4 * 1028,
+        "val": 4 * 172,
+        "test": 4 * 423,
+    }
+    indices(listing.name, listing.classes, listing.splits)  # all are there, and none is in two
+    [first, *rotated] = list(listing.classes.values())[:4]
+    drawings = np.stack([np.asarray(listing.read(reference)) for reference in first])
+    for turn, references in enumerate(rotated, start=1):
+        found = np.stack([np.asarray(listing.read(reference)) for reference in references])
+        np.testing.assert_array_equal(found, np.rot90(drawings, turn, axes=(1, 2)))
 
 
 def test_omniglot_with_a_drawing_missing_is_refused(tmp_path, monkeypatch):

@@ -10,10 +10,10 @@ import math
 import unicodedata
 from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from maml_jax.data import pictures
 from maml_jax.data.labelled import LabelledSet
 from maml_jax.data.listing import Listing
 from maml_jax.data.reading import labelled_set
@@ -33,8 +33,15 @@ _FONT_SIZE = 40
 
 
 def load(request: Request) -> LabelledSet:
-    """About 700 letters, 28×28 in grey; Latin and Cyrillic to train, Greek and Georgian to test."""
+    """About 1600 letters, 28×28 in grey, split by script (`SCRIPTS`)."""
     return labelled_set(list_glyphs(), request, image_size=SIZE)
+
+
+class _Glyph(NamedTuple):
+    """A letter of one face, and how it is distorted."""
+
+    canvas: Any
+    transform: tuple[float, ...]
 
 
 @cache
@@ -42,25 +49,27 @@ def list_glyphs(seed: int = 0) -> Listing:
     """Draw the letters, once in a process; `seed` decides the distortions, never the classes."""
     faces = _faces()
     rng = np.random.RandomState(seed)  # its streams are frozen, unlike `default_rng`'s
-    classes: dict[str, list[np.ndarray]] = {}
+    classes: dict[str, list[_Glyph]] = {}
     splits: dict[str, list[str]] = {split: [] for split in SCRIPTS}
     seen = set()
+    stamp = hashlib.sha256()
     for letter, split in _letters(faces):
-        drawn = {face: _draw(font, letter) for face, (font, has) in faces.items() if letter in has}
+        drawn = [_draw(font, letter) for font, has in faces.values() if letter in has]
         # Greek Α, Cyrillic А and Latin A look alike: as classes they would leak between splits.
-        picture = next(iter(drawn.values())).tobytes()
-        if picture in seen:
+        pixels = [canvas.tobytes() for canvas in drawn]
+        if pixels[0] in seen:
             continue
-        seen.add(picture)
+        seen.add(pixels[0])
         order = rng.permutation(len(drawn))
-        shapes = list(drawn.values())
         name = unicodedata.name(letter)
         classes[name] = [
-            _distort(shapes[order[i % len(order)]], rng) for i in range(IMAGES_PER_CLASS)
+            _Glyph(drawn[order[i % len(order)]], _random_transform(rng))
+            for i in range(IMAGES_PER_CLASS)
         ]
         splits[split].append(name)
-    stamp = hashlib.sha256(b"".join(i.tobytes() for of in classes.values() for i in of))
-    return Listing("glyphs", classes, pictures.from_array, stamp.hexdigest(), splits)
+        transforms = [glyph.transform for glyph in classes[name]]
+        stamp.update(b"".join(pixels) + np.array(transforms).tobytes() + order.tobytes())
+    return Listing("glyphs", classes, _distort, stamp.hexdigest(), splits)
 
 
 def _faces():
@@ -102,9 +111,8 @@ def _draw(font, letter: str):
     return canvas
 
 
-def _distort(canvas, rng: np.random.RandomState) -> np.ndarray:
-    """`canvas` under a random affine transform, `[SIZE, SIZE]` uint8."""
-    image_module = require("PIL.Image", "cli")
+def _random_transform(rng: np.random.RandomState) -> tuple[float, ...]:
+    """The six numbers of a random affine transform, as Pillow takes them."""
     angle, shear = rng.uniform(-0.25, 0.25), rng.uniform(-0.25, 0.25)  # radians, and a slope
     width, height = rng.uniform(0.8, 1.15, 2)
     shift = rng.uniform(-4, 4, 2)  # pixels of the canvas
@@ -115,10 +123,16 @@ def _distort(canvas, rng: np.random.RandomState) -> np.ndarray:
     middle = _CANVAS / 2
     x = middle - a * (middle + shift[0]) - b * (middle + shift[1])
     y = middle - d * (middle + shift[0]) - e * (middle + shift[1])
-    picture = canvas.transform(
-        canvas.size,
+    return a, b, x, d, e, y
+
+
+def _distort(glyph: _Glyph) -> Any:
+    """The picture of a glyph, `SIZE` pixels a side."""
+    image_module = require("PIL.Image", "cli")
+    transformed = glyph.canvas.transform(
+        glyph.canvas.size,
         image_module.Transform.AFFINE,
-        (a, b, x, d, e, y),
+        glyph.transform,
         image_module.Resampling.BILINEAR,
     )
-    return np.asarray(picture.reduce(2))
+    return transformed.reduce(2)
