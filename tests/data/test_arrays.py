@@ -38,7 +38,7 @@ def test_what_an_example_is_follows_from_the_array(shape, dtype, kind, input_sha
     data = from_arrays(tag(shape, dtype, labels), labels)
     assert (data.kind, data.input_shape) == (kind, input_shape)
     source = data.tasks("all", ways=10, shots=1, queries=3, by_class=True)
-    episode = source.sample(source.store, jax.random.key(0))
+    episode = jax.jit(source.sample)(source.store, jax.random.key(0))
     for x, y in episode:
         assert x.dtype == found
         assert x.shape[1:] == input_shape

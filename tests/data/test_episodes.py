@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from maml_jax.data.labelled import LabelledSet
-from maml_jax.data.sets.sinusoid import Sinusoid, sample_sinusoid
+from maml_jax.data.sets.sinusoid import Sinusoid
 from maml_jax.errors import InputError
 
 
@@ -136,8 +136,8 @@ def test_all_classes_are_a_split_too():
     data = tagged()
     assert data.labels("all") == 9
     source = data.tasks("all", ways=9, shots=1, queries=1)
-    classes, _ = tags(source.sample(source.store, jax.random.key(0)).support)
-    assert sorted(classes) == list(range(9))
+    classes, _ = tags(source.batch(jax.random.key(0), 1).support)
+    assert sorted(classes[0]) == list(range(9))
 
 
 @pytest.mark.parametrize("split", ["train", "test", "all"])
@@ -149,16 +149,18 @@ def test_tasks_that_are_fetched_are_those_on_the_device(split, rotate):
     assert near.load is None
     assert far.store is None
     keys = jax.random.split(jax.random.key(0), (4, 5))
-    expected = jax.vmap(jax.vmap(near.sample, (None, 0)), (None, 0))(near.store, keys)
-    found = jax.vmap(jax.vmap(far.sample, (None, 0)), (None, 0))(None, far.load(keys))
+    expected, found = (
+        jax.jit(jax.vmap(jax.vmap(source.sample, (None, 0)), (None, 0)))(
+            source.store, source.items(keys)
+        )
+        for source in (near, far)
+    )
     for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_sinusoids_are_sinusoids():
-    episodes = jax.vmap(lambda key: sample_sinusoid(key, 10, 5))(
-        jax.random.split(jax.random.key(0), 500)
-    )
+    episodes = Sinusoid().tasks("train", shots=10, queries=5).batch(jax.random.key(0), 500)
     (x, y), (x_query, y_query) = jax.tree.map(lambda leaf: np.float64(leaf[..., 0]), episodes)
     # y = a·sin x + b·cos x has two unknowns: fit them to the support set, predict the query set.
     for t in range(500):
@@ -174,5 +176,5 @@ def test_sinusoids_are_sinusoids():
 
 def test_sinusoid_tasks_have_the_asked_shape():
     source = Sinusoid().tasks("train", ways=2, shots=10, queries=7)
-    episode = source.sample(source.store, jax.random.key(0))
+    episode = jax.eval_shape(source.sample, source.store, jax.random.key(0))
     assert jax.tree.map(jnp.shape, episode) == (((10, 1), (10, 1)), ((7, 1), (7, 1)))

@@ -215,7 +215,8 @@ def test_sequences_are_told_apart_by_their_curves():
     # The same class again traces the same curve: fewer than 1 in 100 of its points is further than
     # five deviations of the noise from the curve, while another class's often are.
     keys = jax.random.split(jax.random.key(1), 40)
-    own, other = (jax.vmap(lambda k, n=n: trace(n, k))(keys) for n in (1300, 1301))
+    traces = jax.jit(jax.vmap(trace, (None, 0)))
+    own, other = (np.asarray(traces(n, keys)) for n in (1300, 1301))
     points = own[:20].reshape(-1, 2)
 
     def far(traces):
@@ -228,7 +229,7 @@ def test_sequences_are_told_apart_by_their_curves():
 
 def test_sequences_by_class_have_numbers_within_their_split():
     source = load("sequences").tasks("val", ways=20, shots=1, queries=1, by_class=True)
-    episode = source.sample(source.store, jax.random.key(0))
+    episode = jax.jit(source.sample)(source.store, jax.random.key(0))
     assert len(set(episode.support.y.tolist())) == 20
     assert 0 <= min(episode.support.y.tolist()) <= max(episode.support.y.tolist()) < 256
     np.testing.assert_array_equal(episode.support.y, episode.query.y)
@@ -249,6 +250,7 @@ def test_mnist_is_ten_classes(mnist_dir):
         "test": 2,
     }
     source = data.tasks("all", ways=10, shots=1, queries=15)
-    assert source.sample(source.store, jax.random.key(0)).query.x.shape == (150, 28, 28, 1)
+    episode = jax.eval_shape(source.sample, source.store, jax.random.key(0))
+    assert episode.query.x.shape == (150, 28, 28, 1)
     with pytest.raises(InputError, match="`ways` was 7; the train split of mnist has 6 classes"):
         data.tasks("train", ways=7, shots=1, queries=1)
