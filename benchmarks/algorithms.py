@@ -1,14 +1,14 @@
 """Every algorithm on one problem: accuracy with its interval, time per update, peak memory.
 
-Claim: all see the same number of updates and of tasks, from the same seed, and are tested on the
-same tasks of held-out classes, with transductive batch norm and without; on sinusoids, by the mean
-squared error. Times and memory are taken apart from training, in turns, of one meta-gradient over
-the update's tasks on one device; memory is XLA's own account of what the program holds besides its
-arguments and results.
-Repeat: `python -m benchmarks.algorithms --data-dir FOLDER`. What is done is not done again: stop it
-and start it as you like. On two cores it takes hours; `--only` does some of them, `--repeats 0`
-leaves the times out and `--no-training` the rest, and `--known FILES` takes what such runs wrote
-and does what is missing.
+Claim: all algorithms get the same number of updates and of tasks, from the same seed, and are
+tested on the same tasks of held-out classes, with transductive batch norm and without; on sinusoids
+by the mean squared error. Times and memory are measured apart from training, in turns, of one
+meta-gradient over an update's tasks on one device. Memory is XLA's account of what the program
+holds besides its arguments and results.
+Repeat: `python -m benchmarks.algorithms --data-dir FOLDER`. It takes hours on two cores, and may be
+stopped and started again: what is done is not done again. `--only` names some algorithms,
+`--repeats 0` leaves out the times, `--no-training` everything else, and `--known FILES` reads what
+such runs wrote and does what is missing.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks import machine
-from maml_jax import over_tasks, registry
+from benchmarks import script
+from maml_jax import over_tasks, registry, use_all_cores
 from maml_jax.training import runs
 from maml_jax.training.build import build
 from maml_jax.training.config import Config
@@ -33,15 +33,15 @@ from maml_jax.training.loop import train, training_tasks
 from maml_jax.training.recipes import recipe
 
 KINDS = {"transductive": True, "each query alone": False}
-"""What is judged, and whether queries are predicted together there: by accuracy on images."""
+"""How accuracy on images is measured: whether the queries of a task are predicted together."""
 REGRESSION = {"mean squared error": True}
 QUERIES = {"transductive": 15, "each query alone": 15, "mean squared error": 100}
 CLASSIFIERS = ("proto-maml", "protonet")
-"""They refuse regression."""
+"""Algorithms that refuse regression."""
 
 
-def settings(name: str, options: argparse.Namespace) -> Config:
-    """The recipe for that algorithm, at the common number of updates and tasks."""
+def configure(name: str, options: argparse.Namespace) -> Config:
+    """The recipe for that algorithm, with the common number of updates and tasks."""
     config = recipe(options.recipe, name)
     return replace(
         config,
@@ -53,13 +53,13 @@ def settings(name: str, options: argparse.Namespace) -> Config:
     ).check()
 
 
-def described(config: Config) -> dict[str, Any]:
-    """The config as JSON, without where the data is."""
+def config_as_json(config: Config) -> dict[str, Any]:
+    """The config as JSON, without the folder of the data."""
     return {name: value for name, value in config.to_json().items() if name != "data_dir"}
 
 
-def trained(config: Config, run: Path) -> None:
-    """Train, or go on with training, until it is done."""
+def train_or_resume(config: Config, run: Path) -> None:
+    """Train the run to its end, from where it stopped if it was begun."""
     if not run.exists():
         runs.create(config, run)
     with runs.locked(run):
@@ -70,8 +70,8 @@ def trained(config: Config, run: Path) -> None:
         raise SystemExit(f"stopped; the same command goes on with {run}")
 
 
-def evaluated(run: Path, kind: str, tasks: int, steps: int) -> dict[str, Any]:
-    """The score after so many steps, from the run's folder where it is there."""
+def evaluate_once(run: Path, kind: str, tasks: int, steps: int) -> dict[str, Any]:
+    """The score after so many steps; it is kept in the run's folder and read from there."""
     path = run / f"{kind.replace(' ', '-')}-{tasks}-{steps}.json"
     if not path.exists():
         result = runs.evaluate(
@@ -88,41 +88,41 @@ def evaluated(run: Path, kind: str, tasks: int, steps: int) -> dict[str, Any]:
 
 def scores(config: Config, run: Path, tasks: int) -> dict[str, Any]:
     """Train and evaluate: the accuracy of each kind, or the loss of regression."""
-    trained(config, run)
+    train_or_resume(config, run)
     kinds, name = (REGRESSION, "loss") if config.data == "sinusoid" else (KINDS, "accuracy")
     found = {}
     for kind in kinds:
-        result = evaluated(run, kind, tasks, config.evaluation_steps)
+        result = evaluate_once(run, kind, tasks, config.evaluation_steps)
         found[kind] = {key: result[key] for key in (name, f"{name}_ci95")}
     return found
 
 
-def known(files: list[Path], configs: dict[str, Config]) -> tuple[dict[str, Any], list[Any]]:
-    """The rows of results files, merged by algorithm, and what the files say of themselves.
+def read_known(files: list[Path], configs: dict[str, Config]) -> tuple[dict[str, Any], list[Any]]:
+    """The rows of results files, merged by algorithm, and the origin of each file.
 
-    A row of other settings than today's is not taken, and standard error says so.
+    A row whose config is not today's is left out, and standard error says so.
     """
     rows: dict[str, Any] = {}
     origins = []
     for file in files:
         record = json.loads(file.read_text())
-        taken = []
+        used = []
         for row in record.pop("rows"):
             name = row["algorithm"]
             if name not in configs:
                 continue
-            now = json.loads(json.dumps(described(configs[name])))
+            now = json.loads(json.dumps(config_as_json(configs[name])))
             changed = [field for field, value in row["config"].items() if now.get(field) != value]
             if changed:
                 print(f"{file}: {name} had another {', '.join(changed)}", file=sys.stderr)
                 continue
             rows.setdefault(name, {}).update(row)
-            taken.append(name)
-        origins.append({"file": file.name, "rows": taken, **record})
+            used.append(name)
+        origins.append({"file": file.name, "rows": used, **record})
     return rows, origins
 
 
-def cost(configs: dict[str, Config], repeats: int) -> dict[str, dict[str, Any]]:
+def measure_costs(configs: dict[str, Config], repeats: int) -> dict[str, dict[str, Any]]:
     """Milliseconds (median) of one meta-gradient over an update's tasks, and temporary bytes."""
     programs = {}
     for name, config in configs.items():
@@ -159,23 +159,23 @@ def table(rows: list[dict[str, Any]]) -> str:
     titles += [f"{kind}, %" if kind in KINDS else kind for kind in kinds]
     if any("milliseconds" in row for row in rows):
         titles += ["ms", "MB", "meta-parameters"]
-    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    lines = []
     for row in sorted(rows, key=_rank):
         steps = f"{row['inner_steps']} / {row['evaluation_steps']}"
         cells = [row["algorithm"], steps, *(_score(row.get(kind)) for kind in kinds)]
         if "milliseconds" in row:
-            held = row["temporary_bytes"]  # None where a backend's compiler does not say
+            temporary = row["temporary_bytes"]  # None where a backend's compiler does not say
             cells += [
                 f"{row['milliseconds']:.0f}",
-                "?" if held is None else f"{held / 1e6:.1f}",
+                "?" if temporary is None else f"{temporary / 1e6:.1f}",
                 f"{row['meta_parameters']:,}",
             ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return "\n".join(script.markdown(titles, lines))
 
 
 def _rank(row: dict[str, Any]) -> float:
-    """Less is better; last is what has no score."""
+    """The sort key: less is better, and rows without a score come last."""
     if "transductive" in row:
         return -row["transductive"]["accuracy"]
     return row.get("mean squared error", {"loss": math.inf})["loss"]
@@ -191,38 +191,41 @@ def _score(of: dict[str, float] | None) -> str:
 
 def main() -> int:
     """Train, evaluate and time; print the table, and write it where `--out` says."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.algorithms",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.measuring_parser("benchmarks.algorithms", __doc__)
     parser.add_argument("--recipe", default="omniglot-5w1s", help="the problem")
     parser.add_argument("--data-dir", type=Path, help="the folder of the data's files")
     parser.add_argument("--updates", type=int, default=3000, help="updates of each")
     parser.add_argument("--tasks-per-update", type=int, default=16, help="tasks of an update")
     parser.add_argument("--tasks", type=int, default=1000, help="tasks of an evaluation")
     parser.add_argument("--seed", type=int, default=0, help="of weights and training tasks")
-    parser.add_argument("--only", help="names, with commas between (default: all that apply)")
+    parser.add_argument("--only", help="names, separated by commas (default: all that apply)")
     parser.add_argument("--repeats", type=int, default=7, help="timed repeats; 0: no timing")
     parser.add_argument("--no-training", action="store_true", help="times and memory alone")
-    parser.add_argument("--known", type=Path, nargs="*", default=[], help="files of results")
+    parser.add_argument(
+        "--known", type=Path, nargs="*", default=[], help="results files of this command"
+    )
     parser.add_argument("--runs", type=Path, help="where the runs go (default: runs/RECIPE-all)")
-    parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     options = parser.parse_args()
-    jax.config.update("jax_num_cpu_devices", machine.cores())
+    use_all_cores()
     regression = recipe(options.recipe).data == "sinusoid"
-    apply = [
+    names = [
         name for name in registry.names("algorithms") if not (regression and name in CLASSIFIERS)
     ]
-    names = options.only.split(",") if options.only else apply
-    configs = {name: settings(name, options) for name in names}
-    rows, origins = known(options.known, configs)
+    if options.only:
+        names = options.only.split(",")
+    configs = {name: configure(name, options) for name in names}
+    rows, origins = read_known(options.known, configs)
     for name, config in configs.items():
         steps = {key: getattr(config, key) for key in ("inner_steps", "evaluation_steps")}
-        rows[name] = {"algorithm": name, **steps, **rows.get(name, {}), "config": described(config)}
+        rows[name] = {
+            "algorithm": name,
+            **steps,
+            **rows.get(name, {}),
+            "config": config_as_json(config),
+        }
     if options.repeats:
         untimed = {name: configs[name] for name in names if "milliseconds" not in rows[name]}
-        for name, figures in cost(untimed, options.repeats).items():
+        for name, figures in measure_costs(untimed, options.repeats).items():
             rows[name] |= figures
     folder = options.runs or Path("runs", f"{options.recipe}-all")
     for name, config in configs.items():
@@ -230,11 +233,10 @@ def main() -> int:
             rows[name] |= scores(config, folder / name, options.tasks)
             print(table([rows[name]]).splitlines()[-1], file=sys.stderr)
     print(table(list(rows.values())))
-    if options.out is not None:
-        queries = QUERIES["mean squared error"] if regression else 15
-        counts = {"test_tasks": options.tasks, "queries": queries, "known": origins}
-        rows_written = list(rows.values())
-        machine.write_record(options.out, "benchmarks.algorithms", **counts, rows=rows_written)
+    queries = QUERIES["mean squared error"] if regression else QUERIES["transductive"]
+    figures = {"test_tasks": options.tasks, "queries": queries, "known": origins}
+    figures["rows"] = list(rows.values())
+    script.write_record(options.out, "benchmarks.algorithms", **figures)
     return 0
 
 

@@ -1,19 +1,19 @@
-"""The results as bars: each peer's time by this project's, for every workload.
+"""The results as bars: each peer's time divided by this project's, for every workload.
 
 Claim: every length is read from the results file. The axis is logarithmic, so that twice as fast
-and twice as slow are equally far from 1; a peer without a time is named with the reason.
+and twice as slow are equally far from 1; a peer without a time is named with its status.
 Repeat: `python -m benchmarks.chart benchmarks/results/FILE.json OUT.png`.
 """
 
-import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks import script
 from benchmarks.peers import REFERENCE
 
 COLORS = {
+    "maml_jax_before": "#2c3e50",
     "torch_loop": "#c0392b",
     "torch_func": "#e67e22",
     "torch_compile": "#f1c40f",
@@ -25,7 +25,7 @@ COLORS = {
     "maml_jax_bf16": "#1abc9c",
     "torch_func_tf32": "#d35400",
 }
-"""By which a peer is known from chart to chart."""
+"""A peer has the same colour in every chart."""
 
 
 def bars(results: dict[str, Any]) -> dict[str, dict[str, float | str]]:
@@ -40,7 +40,7 @@ def bars(results: dict[str, Any]) -> dict[str, dict[str, float | str]]:
 
 
 def draw(results: dict[str, Any], file: Path) -> None:
-    """Write the chart as `file`, whose suffix says in which form."""
+    """Write the chart as `file`, whose suffix says the format."""
     from matplotlib.figure import Figure
 
     groups = bars(results)
@@ -66,7 +66,9 @@ def draw(results: dict[str, Any], file: Path) -> None:
     axes.set_ylim(row - 0.5, -1)  # the first workload on top, whether or not it has bars
     axes.margins(x=0.12)
     axes.xaxis.set_major_formatter("{x:g}×")
-    axes.set_xlabel(f"time by that of {REFERENCE} (logarithmic; right of 1 is slower)", fontsize=8)
+    axes.set_xlabel(
+        f"time divided by that of {REFERENCE} (logarithmic; right of 1 is slower)", fontsize=8
+    )
     if named:
         figure.legend(fontsize=7, loc="outside lower center", ncols=4)
     device = results["device"]["name"] or f"{results['machine']['cores']} cores"
@@ -76,18 +78,11 @@ def draw(results: dict[str, Any], file: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Draw one results file."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.chart", description="Draw a results file as bars."
-    )
+    parser = script.parser("benchmarks.chart", __doc__)
     parser.add_argument("file", help="what `python -m benchmarks` wrote", metavar="FILE")
-    parser.add_argument("out", help="where the picture goes: .png, .svg or .pdf", metavar="OUT")
+    parser.add_argument("out", help="the picture to write: .png, .svg or .pdf", metavar="OUT")
     options = parser.parse_args(arguments)
-    try:
-        draw(json.loads(Path(options.file).read_text()), Path(options.out))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        why = f"{type(error).__name__}: {error}"
-        print(f"FILE was {options.file!r}, OUT {options.out!r}: {why}", file=sys.stderr)
-        return 2
+    draw(script.read_results(parser, options.file), Path(options.out))
     return 0
 
 

@@ -1,13 +1,12 @@
-"""A run that is killed again and again, and one that never was: the same bits.
+"""Runs that are killed and resumed end in the same bits as a run that was never stopped.
 
-Claim: `maml-jax train` killed by SIGKILL at a random moment, 100 times, and resumed each time, ends
-with the parameters, the optimiser, the random key and the log of a run that was never stopped, bit
-for bit; half of the time is spent saving, so that many moments fall into a save. The same with
-SIGTERM, which saves first.
+Claim: `maml-jax train`, killed by SIGKILL at random moments, 100 times in all, and resumed each
+time, ends with the parameters, the optimiser, the random key and the log of a run that was never
+stopped, bit for bit. Half of the time is spent saving, so that many moments fall into a save. The
+same holds for SIGTERM, on which the program saves first.
 Repeat: `python -m benchmarks.kills`. It takes about a quarter of an hour on one core.
 """
 
-import argparse
 import collections
 import hashlib
 import json
@@ -21,19 +20,26 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine
+from benchmarks import script
 
 TRAIN = [sys.executable, "-m", "maml_jax", "train"]
 PROBLEM = ["--recipe", "sinusoid", "--hidden", "8", "--tasks", "4", "--validation-tasks", "10"]
 PROBLEM += ["--updates-per-dispatch", "50", "--checkpoint-every", "100", "--validate-every", "500"]
 
 
-def life(
+def run_until_signal(
     command: list[str], after: float | None, number: int, log: Path | None = None
 ) -> tuple[int, str]:
-    """One process, sent the signal after that many seconds: its exit code and what it said last.
+    """Run one process and send it the signal after so many seconds.
 
-    With a `log`, the seconds count from when that file grows, which is when it trains.
+    Args:
+      command: what to run.
+      after: seconds until the signal; None lets it end by itself.
+      number: the signal.
+      log: if given, the seconds count from when that file grows, which is when training begins.
+
+    Returns:
+      The exit code and the end of what it wrote to stderr.
     """
     process = subprocess.Popen(  # noqa: S603
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
@@ -42,11 +48,11 @@ def life(
     while log is not None and process.poll() is None and _size(log) <= before:
         time.sleep(0.005)
     try:
-        said = process.communicate(timeout=after)[1]
+        stderr = process.communicate(timeout=after)[1]
     except subprocess.TimeoutExpired:
         process.send_signal(number)
-        said = process.communicate()[1]
-    return process.returncode, said[-2000:]
+        stderr = process.communicate()[1]
+    return process.returncode, stderr[-2000:]
 
 
 def _size(log: Path | None) -> int:
@@ -70,44 +76,46 @@ def fingerprint(run: Path) -> dict[str, str]:
     }
 
 
-def where(run: Path) -> str:
-    """What the process was doing when it died, as far as the folder tells."""
+def stage(run: Path) -> str:
+    """What the process was doing when it was killed, as far as its folder tells."""
     if not run.exists():
-        return "before there was a folder"
+        return "before the run had a folder"
     if list((run / "checkpoints").glob("*.new")):
         return "in the middle of a save"
     return "with a checkpoint" if list((run / "checkpoints").glob("*")) else "before a checkpoint"
 
 
 def trial(folder: Path, kills: int, updates: int, name: str, seed: int) -> dict[str, Any]:
-    """Interrupt runs until that many signals were sent, compare each with an undisturbed one."""
+    """Kill and resume runs until `kills` signals were sent, and compare them with a whole one."""
     number = getattr(signal, f"SIG{name}")
     problem = [*PROBLEM, "--updates", str(updates)]
     start = time.monotonic()
-    code, said = life([*TRAIN, *problem, "--out", str(folder / "whole")], None, number)
+    code, stderr = run_until_signal(
+        [*TRAIN, *problem, "--out", str(folder / "whole")], None, number
+    )
     whole = time.monotonic() - start
     if code:
-        raise SystemExit(f"the undisturbed run failed:\n{said}")
+        raise SystemExit(f"the undisturbed run failed:\n{stderr}")
     expected = fingerprint(folder / "whole")
     rng = random.Random(seed)  # noqa: S311 - moments, not secrets
-    sent, runs_done, deaths = 0, 0, collections.Counter[str]()
+    sent, runs_done, stages = 0, 0, collections.Counter[str]()
     while sent < kills:
         run = folder / f"run-{runs_done}"
         while True:
-            goes_on = ["--resume", str(run)] if run.exists() else [*problem, "--out", str(run)]
-            # One in four at any moment of a life, the others while it trains and saves.
+            arguments = ["--resume", str(run)] if run.exists() else [*problem, "--out", str(run)]
+            # One in four at any moment of the process, the others while it trains and saves.
             anywhere = rng.random() < 0.25
             after: float | None = rng.uniform(0.1, whole) if anywhere else rng.uniform(0.0, 1.5)
             log = None if anywhere else run / "metrics.jsonl"
             if sent == kills:
                 after = log = None
-            code, said = life([*TRAIN, *goes_on], after, number, log)
-            finished = code == 0 and "done; now" in said
+            code, stderr = run_until_signal([*TRAIN, *arguments], after, number, log)
+            finished = code == 0 and "done; now" in stderr
             if finished:
                 break
             if code not in (0, -number, 128 + number):
-                raise SystemExit(f"exit code {code} after a signal:\n{said}")
-            deaths[where(run)] += 1
+                raise SystemExit(f"exit code {code} after a signal:\n{stderr}")
+            stages[stage(run)] += 1
             sent += 1
             print(f"\r{sent}/{kills} signals, {runs_done} runs", end="", file=sys.stderr)
         found = fingerprint(run)
@@ -122,7 +130,7 @@ def trial(folder: Path, kills: int, updates: int, name: str, seed: int) -> dict[
         "signals": sent,
         "runs": runs_done,
         "runs_equal": runs_done,
-        "died": dict(deaths),
+        "died": dict(stages),
         "updates_of_a_run": updates,
         "seconds_of_an_undisturbed_run": round(whole, 1),
         **expected,
@@ -131,16 +139,11 @@ def trial(folder: Path, kills: int, updates: int, name: str, seed: int) -> dict[
 
 def main() -> int:
     """Do both trials; print the figures, and write them where `--out` says."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.kills",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.measuring_parser("benchmarks.kills", __doc__)
     parser.add_argument("--kills", type=int, default=100, help="how many SIGKILLs")
     parser.add_argument("--terms", type=int, default=20, help="how many SIGTERMs")
     parser.add_argument("--updates", type=int, default=4000, help="of each run")
-    parser.add_argument("--seed", type=int, default=0, help="decides the moments")
-    parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
+    parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         trials = [
@@ -149,8 +152,7 @@ def main() -> int:
             if count
         ]
     print(json.dumps(trials, indent=1))
-    if options.out is not None:
-        machine.write_record(options.out, "benchmarks.kills", trials=trials)
+    script.write_record(options.out, "benchmarks.kills", trials=trials)
     return 0
 
 

@@ -1,9 +1,8 @@
 """What a result depends on besides the code: the machine, the versions, the commit.
 
-Claim: no host name, user or path is in it. Repeat: `python -m benchmarks.machine`.
+Claim: it holds no host name, user or path. Repeat: `python -m benchmarks.machine`.
 """
 
-import datetime
 import importlib.metadata
 import json
 import os
@@ -19,10 +18,15 @@ from benchmarks.process import ROOT
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "numpy")
 
 
+def environment() -> dict[str, Any]:
+    """The commit, the versions and the machine, as every results file has them."""
+    return {"git": git_state(), "versions": versions(), "machine": machine()}
+
+
 def gpu_name(platforms: str | None = None) -> str | None:
     """The GPU that JAX sees, such as "NVIDIA H100 80GB HBM3"; None without one.
 
-    A process of its own looks, because looking takes memory on the GPU until the process ends.
+    JAX is asked in a process of its own, because it takes memory on the GPU until it ends.
 
     Args:
       platforms: the value of `JAX_PLATFORMS` there; None leaves it as it is.
@@ -54,20 +58,6 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write_record(path: Path, module: str, **figures: Any) -> None:
-    """Write figures as JSON, with the command that made them, without paths, and what it ran on."""
-    arguments = (argument.rsplit(os.sep, 1)[-1] for argument in sys.argv[1:])
-    record = {
-        "command": " ".join(["python -m", module, *arguments]),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "git": git_state(),
-        "versions": versions(),
-        "machine": machine(),
-        **figures,
-    }
-    path.write_text(json.dumps(record, indent=1) + "\n")
-
-
 def load_average() -> float | None:
     """How many processes wanted a core in the last minute; None where the system does not say."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
@@ -79,12 +69,10 @@ def cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def git_state() -> dict[str, Any]:
+def git_state(checkout: Path = ROOT) -> dict[str, Any]:
     """The commit and whether tracked files differ from it; None of both outside a repository."""
-    commit, changes = (
-        _git("rev-parse", "HEAD"),
-        _git("status", "--porcelain", "--untracked-files=no"),
-    )
+    commit = _git(checkout, "rev-parse", "HEAD")
+    changes = _git(checkout, "status", "--porcelain", "--untracked-files=no")
     return {"commit": commit, "dirty": None if changes is None else bool(changes)}
 
 
@@ -96,9 +84,9 @@ def _version(name: str) -> str | None:
 
 
 def _processor() -> str:
-    facts = Path("/proc/cpuinfo")
-    if facts.exists():
-        for line in facts.read_text().splitlines():
+    listed = Path("/proc/cpuinfo")
+    if listed.exists():
+        for line in listed.read_text(encoding="utf-8").splitlines():
             name, _, value = line.partition(":")
             if name.strip() == "model name":
                 return value.strip()
@@ -115,8 +103,8 @@ def _os() -> str:
         return f"{platform.system()} {platform.release()}"
 
 
-def _git(*arguments: str) -> str | None:
-    return _output("git", "-C", str(ROOT), *arguments)
+def _git(checkout: Path, *arguments: str) -> str | None:
+    return _output("git", "-C", str(checkout), *arguments)
 
 
 def _output(program: str, *arguments: str) -> str | None:
@@ -128,5 +116,4 @@ def _output(program: str, *arguments: str) -> str | None:
 
 
 if __name__ == "__main__":
-    facts = {"machine": machine(), "versions": versions(), "git": git_state(), "gpu": gpu_name()}
-    print(json.dumps(facts, indent=2))
+    print(json.dumps(environment() | {"gpu": gpu_name()}, indent=2))

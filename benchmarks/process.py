@@ -1,4 +1,4 @@
-"""A worker's process as the runner sees it: ask, and get an answer or an error, in bounded time."""
+"""A worker's process as the runner sees it: an answer or an error, in bounded time."""
 
 import json
 import queue
@@ -12,18 +12,23 @@ from pathlib import Path
 from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[1]
-"""Where `python -m benchmarks.worker` finds the packages."""
+"""This checkout: the folder that holds the packages."""
 
 
 class WorkerError(Exception):
-    """The worker crashed or did not answer in time, and the last that it said."""
+    """The worker crashed or did not answer in time; its last line of stderr is told."""
 
 
 class Worker:
-    """A process of `benchmarks.worker`; leaving the context ends it."""
+    """A process of `benchmarks.worker`; leaving the context ends it.
 
-    def __init__(self, environment: Mapping[str, str]):
-        # A file, because a pipe that nobody empties would stop a worker that says much.
+    Args:
+      environment: its environment variables.
+      checkout: the folder whose `benchmarks` and `maml_jax` it runs.
+    """
+
+    def __init__(self, environment: Mapping[str, str], checkout: Path = ROOT):
+        # A file: a worker that writes much would wait for ever on a pipe that nobody reads.
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker"],
@@ -31,7 +36,8 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             text=True,
-            cwd=ROOT,
+            encoding="utf-8",
+            cwd=checkout,
             env=dict(environment),
         )
         self._answers: queue.Queue[str | None] = queue.Queue()
@@ -52,9 +58,9 @@ class Worker:
         except BrokenPipeError:
             answer = None
         except queue.Empty:
-            raise WorkerError(f"no answer in {patience:.0f} s{self._last_words()}") from None
+            raise WorkerError(f"no answer in {patience:.0f} s{self._last_line()}") from None
         if answer is None:
-            raise WorkerError(f"{self._how_it_ended()}{self._last_words()}")
+            raise WorkerError(f"{self._how_it_ended()}{self._last_line()}")
         return json.loads(answer)
 
     def close(self) -> None:
@@ -83,7 +89,7 @@ class Worker:
         code = self._process.wait()
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
-    def _last_words(self) -> str:
+    def _last_line(self) -> str:
         self._stderr.seek(0)
         lines = self._stderr.read().decode(errors="replace").strip().splitlines()
         return f": {lines[-1].strip()}" if lines else ""

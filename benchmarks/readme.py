@@ -1,27 +1,28 @@
-"""Writes the README's table of times from a results file.
+"""Writes the tables of times of README.md (small) and docs/speed.md (full) from results files.
 
-Claim: nothing in the table is typed by hand; a test makes it again from the files that it names and
-compares. Repeat: `python -m benchmarks.readme benchmarks/results/FILE.json …`.
+Claim: nothing in the tables is typed by hand; a test makes them again from the files that they name
+and compares.
+Repeat: `python -m benchmarks.readme benchmarks/results/FILE.json …`.
 """
 
-import argparse
-import json
 import os
 import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
+from benchmarks import script
 from benchmarks.peers import REFERENCE
 from benchmarks.process import ROOT
-from benchmarks.report import origin
+from benchmarks.results_table import origin
 from benchmarks.workloads import MLP, ResNet12, Workload, from_json
 
 BEGIN = "<!-- made by `python -m benchmarks.readme {files}` -->"
 END = "<!-- end of what was made -->"
 TITLES = {
     REFERENCE: "maml-jax",
+    "maml_jax_before": "before",
     "torch_loop": "PyTorch loop",
     "torch_func": "`torch.func`",
     "torch_compile": "`torch.compile`",
@@ -33,39 +34,83 @@ TITLES = {
     "maml_jax_bf16": "maml-jax in bfloat16",
     "torch_func_tf32": "`torch.func` in TF32",
 }
+LOOP = "torch_loop"
+PYTORCH = (LOOP, "torch_func", "torch_compile", "higher", "torchopt")
+"""PyTorch's peers in float32, of which the small table has the fastest."""
 
-_WRAPPING: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+Results: TypeAlias = dict[str, Any]
+"""What `python -m benchmarks` wrote."""
 
 
-def block(files: dict[str, dict[str, Any]]) -> str:
-    """The table, its origin, and the two marks around them.
+class Row(NamedTuple):
+    """One workload as one results file has it."""
+
+    workload: Workload
+    records: dict[str, dict[str, Any]]
+    """What was measured, by peer."""
+    floor_s: float | None
+
+    def show(self, seconds: float) -> str:
+        """Milliseconds, or of training the updates a second."""
+        return _rate(seconds) if self.workload.updates else _milliseconds(seconds)
+
+
+def small_table(files: dict[str, Results]) -> list[str]:
+    """The lines of the table with this project, PyTorch's loop and the fastest of PyTorch."""
+    titles = ["milliseconds, median", TITLES[REFERENCE], TITLES[LOOP]]
+    titles += ["fastest of PyTorch", "its time / ours"]
+    lines = []
+    for row in _rows(files):
+        peers = [peer for peer in PYTORCH if peer in row.records]
+        if not peers:
+            continue
+        fastest = min(peers, key=lambda peer: row.records[peer]["median_s"])
+        shown = {peer: row.show(record["median_s"]) for peer, record in row.records.items()}
+        cells = (describe(row.workload), shown[REFERENCE], shown.get(LOOP, ""))
+        ratio = _ratio(row.records[fastest]["ratio_of_medians"])
+        lines.append((*cells, f"{shown[fastest]}, {TITLES[fastest]}", ratio))
+    return script.markdown(titles, lines)
+
+
+def full_table(files: dict[str, Results]) -> list[str]:
+    """The lines of the table with all peers and the floor; the fastest of a row is bold."""
+    rows = _rows(files)
+    peers = [peer for peer in TITLES if any(peer in row.records for row in rows)]
+    titles = ["milliseconds, median", *(TITLES[peer] for peer in peers), "floor"]
+    floors = ["" if row.floor_s is None else row.show(row.floor_s) for row in rows]
+    lines = [
+        (describe(row.workload), *_cells(row, peers), floor)
+        for row, floor in zip(rows, floors, strict=True)
+    ]
+    return script.markdown(titles, lines)
+
+
+Table: TypeAlias = Callable[[dict[str, Results]], list[str]]
+DOCUMENTS: dict[str, Table] = {"README.md": small_table, "docs/speed.md": full_table}
+"""Which table stands in which document."""
+
+
+def block(files: dict[str, Results], table: Table, folder: str = ".") -> str:
+    """The table, links to the files, and the two marks around them.
+
+    Beside the full table stands the origin of each file: date, machine, versions, command.
 
     Args:
-      files: what `python -m benchmarks` wrote, by the names of the files, from the README. A
-        workload that several have is the last one's.
+      files: results by the names of their files, seen from the root of the project. A workload that
+        several have is the last one's.
+      table: `small_table` or `full_table`.
+      folder: where the document is, seen from the root.
     """
-    rows: dict[str, tuple[Workload, dict[str, dict[str, Any]], dict[str, Any]]] = {}
-    for results in files.values():
-        for fields in results["workloads"]:
-            name = fields["name"]
-            measured = (r for r in results["results"] if r["status"] == "measured")
-            records = {r["peer"]: r for r in measured if r["workload"] == name}
-            if REFERENCE in records:
-                rows[name] = from_json(fields), records, results.get("floors", {}).get(name, {})
-    peers = [peer for peer in TITLES if any(peer in records for _, records, _ in rows.values())]
-    titles = ["milliseconds, median", *(TITLES[peer] for peer in peers), "floor"]
-    lines = [
-        BEGIN.format(files=" ".join(files)),
-        f"| {' | '.join(titles)} |",
-        "|---|" + "---:|" * (len(titles) - 1),
-    ]
-    for workload, records, floor in rows.values():
-        show = _rate if workload.updates else _milliseconds
-        cells = [*_cells(records, peers, show), show(floor["floor_s"]) if floor else ""]
-        lines.append(f"| {describe(workload)} | {' | '.join(cells)} |")
-    for name, results in files.items():
-        said = f"[{'The file' if len(files) == 1 else Path(name).stem}]({name}): {origin(results)}"
-        lines += ["", textwrap.fill(said, 100, **_WRAPPING)]
+    links = {
+        f"[{Path(name).stem}]({Path(os.path.relpath(name, folder)).as_posix()})": results
+        for name, results in files.items()
+    }
+    texts = [f"{link}: {origin(results)}" for link, results in links.items()]
+    if table is small_table:
+        texts = [f"From {', '.join(links)}."]
+    lines = [BEGIN.format(files=" ".join(files)), *table(files)]
+    for text in texts:
+        lines += ["", textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)]
     return "\n".join([*lines, END])
 
 
@@ -79,12 +124,12 @@ def describe(workload: Workload) -> str:
         if isinstance(network, ResNet12):
             model = f"ResNet-12, {size}"
         else:
-            form = {"stride": "Finn's strided", "maxpool": "2×2 maximum"}[network.downsample]
+            form = {"stride": "strides", "maxpool": "2×2 max pooling"}[network.downsample]
             model = f"conv4-{network.filters}, {form}, {size}"
         model += f", {network.ways}-way {workload.shots}-shot"
         sizes = f"{network.ways * workload.queries} queries"
     steps = f"{workload.inner_steps} step{'s' * (workload.inner_steps != 1)}"
-    training = "updates a second of training, sampling included: " if workload.updates else ""
+    training = "training, updates a second: " if workload.updates else ""
     return f"{training}{model}, {workload.tasks} tasks, {steps}, {sizes}"
 
 
@@ -102,23 +147,38 @@ def replaced(text: str, made: str) -> str:
     return f"{head}{made}{tail}"
 
 
-def _cells(
-    records: dict[str, dict[str, Any]], peers: list[str], show: Callable[[float], str]
-) -> list[str]:
-    fastest = min(records, key=lambda peer: records[peer]["median_s"])
+def _rows(files: dict[str, Results]) -> list[Row]:
+    """The workloads whose reference was measured."""
+    rows: dict[str, Row] = {}
+    for results in files.values():
+        for fields in results["workloads"]:
+            name = fields["name"]
+            measured = (r for r in results["results"] if r["status"] == "measured")
+            records = {r["peer"]: r for r in measured if r["workload"] == name}
+            if REFERENCE in records:
+                floor = results.get("floors", {}).get(name, {})
+                rows[name] = Row(from_json(fields), records, floor.get("floor_s"))
+    return list(rows.values())
+
+
+def _cells(row: Row, peers: list[str]) -> list[str]:
+    fastest = min(row.records, key=lambda peer: row.records[peer]["median_s"])
     cells = []
     for peer in peers:
-        if peer not in records:
+        if peer not in row.records:
             cells.append("")
             continue
-        record = records[peer]
-        cell = show(record["median_s"])
+        record = row.records[peer]
+        cell = row.show(record["median_s"])
         cell = f"**{cell}**" if peer == fastest else cell
-        ratio = record["ratio_of_medians"]
         if peer != REFERENCE:
-            cell += f" ({ratio:.{0 if ratio >= 9.95 else 1 if ratio >= 1.05 else 2}f}×)"
+            cell += f" ({_ratio(record['ratio_of_medians'])})"
         cells.append(cell)
     return cells
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.{0 if value >= 9.95 else 1 if value >= 1.05 else 2}f}×"
 
 
 def _rate(seconds: float) -> str:
@@ -131,36 +191,30 @@ def _milliseconds(seconds: float) -> str:
     return f"{value:.0f}" if value >= 99.5 else f"{value:.1f}" if value >= 9.95 else f"{value:.2g}"
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Rewrite the README's table; 2 if the file or the README is not as it must be."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.readme", description="Write the README's table of times."
-    )
+def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
+    """Rewrite the tables of all documents, or none of them."""
+    parser = script.parser("benchmarks.readme", __doc__)
     parser.add_argument(
         "files",
         nargs="+",
         metavar="FILE",
         help="what `python -m benchmarks` wrote; a workload that several have is the last one's",
     )
-    parser.add_argument("--readme", default=str(ROOT / "README.md"), metavar="README")
-    options = parser.parse_args(arguments)
-    readme = Path(options.readme)
-    try:
-        files = {
-            Path(os.path.relpath(file, readme.parent)).as_posix(): json.loads(
-                Path(file).read_text()
-            )
-            for file in options.files
-        }
-        text = replaced(readme.read_text(), block(files))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        named = " ".join(options.files)
-        why = f"{type(error).__name__}: {error}"
-        print(f"FILE was {named!r}, the README {readme.name!r}: {why}", file=sys.stderr)
-        return 2
-    unfinished = readme.with_name(readme.name + ".part")
-    unfinished.write_text(text)
-    unfinished.replace(readme)
+    given = parser.parse_args(arguments).files
+    files = {
+        Path(os.path.relpath(file, root)).as_posix(): script.read_results(parser, file)
+        for file in given
+    }
+    texts = {}
+    for name, table in DOCUMENTS.items():
+        document = root / name
+        try:
+            made = block(files, table, str(Path(name).parent))
+            texts[document] = replaced(document.read_text(encoding="utf-8"), made)
+        except (OSError, ValueError) as error:
+            parser.error(f"{name} was not rewritten: {error}")
+    for document, text in texts.items():
+        script.write_text(document, text)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Checks that all peers compute the same, then times them in turn.
+"""Checks that all peers compute the same gradient, then times them in turns.
 
 Claim: a time is only given to a peer whose meta-gradient is the reference's. That is checked twice,
 because float32 alone cannot tell: there one ReLU or one maximum that rounds to its other side moves
@@ -14,17 +14,21 @@ Repeat: `python -m benchmarks`.
 import dataclasses
 import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmarks import machine
-from benchmarks.peers import REFERENCE
-from benchmarks.process import Worker, WorkerError
+from benchmarks.peers import BEFORE, PEERS, REFERENCE
+from benchmarks.process import ROOT, Worker, WorkerError
 from benchmarks.worker import decode
 from benchmarks.workloads import Workload, to_json
 
@@ -43,12 +47,23 @@ INTERRUPTED = "it was interrupted"
 Record = dict[str, Any]
 
 
+class Peer(NamedTuple):
+    """What a peer's process runs."""
+
+    module: str
+    checkout: Path = ROOT
+    """The folder whose `benchmarks` and `maml_jax` it imports."""
+    cache: Path | None = None
+    """The folder of maml_jax's compiled C++; None: the user's own."""
+
+
 def run(
     workloads: Iterable[Workload],
     peers: Mapping[str, str],
     *,
     device: str,
     repeats: int,
+    before: Path | None = None,
     patience: float = 900.0,
     seconds: float = float("inf"),
     progress: Callable[[str], None] = lambda _: None,
@@ -60,16 +75,40 @@ def run(
       peers: modules by the names of the peers; one must be `REFERENCE`.
       device: "cpu" or "gpu".
       repeats: how many turns each peer gets.
+      before: a checkout of this project, which takes part as the peer `BEFORE`.
       patience: seconds after which a worker that does not answer has failed.
       seconds: how long all may take: workloads whose turn has not come by then are skipped, and
         patience ends then.
-      progress: is told what happens next.
+      progress: called with a line of text before each stage.
 
     Returns:
       A record for each pair, with its `status`: "measured", or without times and with a `reason`
       "refused" (another gradient), "absent" (cannot take part), "failed" (crash or timeout) or
       "skipped" (the time was up, or Ctrl-C stopped it: what is finished by then is kept).
     """
+    with tempfile.TemporaryDirectory() as caches:
+        started = {name: Peer(module) for name, module in peers.items()}
+        if before is not None:
+            started = _with_before(started, before, Path(caches))
+        return _run_all(workloads, started, device, repeats, patience, seconds, progress)
+
+
+def _with_before(peers: Mapping[str, Peer], before: Path, caches: Path) -> dict[str, Peer]:
+    """The reference, its earlier version, the others; the caches of both versions begin empty."""
+    now = {name: peer._replace(cache=caches / "now") for name, peer in peers.items()}
+    earlier = Peer(PEERS[REFERENCE], before, caches / "before")
+    return {REFERENCE: now.pop(REFERENCE), BEFORE: earlier, **now}
+
+
+def _run_all(
+    workloads: Iterable[Workload],
+    peers: Mapping[str, Peer],
+    device: str,
+    repeats: int,
+    patience: float,
+    seconds: float,
+    progress: Callable[[str], None],
+) -> list[Record]:
     end = time.monotonic() + seconds
 
     def patient() -> float:
@@ -98,7 +137,7 @@ def run(
 
 def _run_one(
     workload: Workload,
-    peers: Mapping[str, str],
+    peers: Mapping[str, Peer],
     device: str,
     repeats: int,
     patience: Callable[[], float],
@@ -130,7 +169,7 @@ def _run_one(
             progress(f"{workload.name}: compiling {name}")
             return _start(stack, workload, peers[name], device, "float32", patience)
 
-        with ThreadPoolExecutor(len(names) if at_once(peers) else 1) as pool:
+        with ThreadPoolExecutor(len(names) if at_once(len(peers)) else 1) as pool:
             for name, (worker, answer) in zip(names, pool.map(timed, names), strict=True):
                 workers[name], answers[name] = worker, answer
         _compare(records, answers, "float32")
@@ -157,24 +196,24 @@ def _run_one(
     return list(records.values())
 
 
-def at_once(peers: Mapping[str, str]) -> bool:
-    """Whether the timed workers may start and compile side by side: each must have two cores."""
-    return machine.cores() >= 2 * len(peers)
+def at_once(workers: int) -> bool:
+    """Whether so many timed workers may start and compile side by side: two cores for each."""
+    return machine.cores() >= 2 * workers
 
 
 def _start(
     stack: ExitStack,
     workload: Workload,
-    module: str,
+    peer: Peer,
     device: str,
     dtype: str,
     patience: Callable[[], float],
 ) -> tuple[Worker, Record]:
-    """A worker with its job given, and what it answered or how it failed."""
-    worker = stack.enter_context(Worker(environment(device, dtype)))
+    """A worker that was given its job, and its answer or how it failed."""
+    worker = stack.enter_context(Worker(environment(device, dtype, peer), peer.checkout))
     job = {
         "workload": to_json(workload),
-        "module": module,
+        "module": peer.module,
         "device": device,
         "seed": SEED,
         "dtype": dtype,
@@ -187,7 +226,7 @@ def _start(
 
 
 def _ask(worker: Worker, record: Record, command: str, patience: Callable[[], float]) -> None:
-    """Take one more time or the memory into the record; a failure takes the times away."""
+    """Add one more time, or the memory, to the record; a failure removes the times."""
     try:
         answer = worker.ask(command, patience())
     except WorkerError as error:
@@ -201,14 +240,14 @@ def _ask(worker: Worker, record: Record, command: str, patience: Callable[[], fl
 
 
 def _compare(records: dict[str, Record], answers: Mapping[str, Record], dtype: str) -> None:
-    """Take the errors into the records, and the status of those that do not go on."""
+    """Add the errors to the records, and the status of those that are not timed."""
     reference = answers.get(REFERENCE, {"status": "failed"})
     for name, answer in answers.items():
         record = records[name]
         if answer["status"] != "ready":
             record |= answer
         elif reference["status"] != "ready":
-            reason = f"{REFERENCE} gave no gradient to check it by"
+            reason = f"{REFERENCE} gave no gradient to compare it with"
             record |= {"status": "failed", "reason": reason}
         else:
             errors = relative_errors(answer, reference)
@@ -251,9 +290,13 @@ def summary(seconds: list[float], reference: list[float] | None) -> dict[str, fl
     return numbers
 
 
-def environment(device: str, dtype: str) -> dict[str, str]:
-    """The environment of a worker: which device JAX takes, and how exactly it computes."""
+def environment(device: str, dtype: str, peer: Peer) -> dict[str, str]:
+    """The environment of a worker: its packages, JAX's device, and how exactly it computes."""
     variables = dict(os.environ)
+    path = [str(peer.checkout), *filter(None, [variables.get("PYTHONPATH")])]
+    variables["PYTHONPATH"] = os.pathsep.join(path)
+    if peer.cache is not None:
+        variables["MAML_JAX_CACHE"] = str(peer.cache)
     variables["JAX_PLATFORMS"] = "cuda" if device == "gpu" else "cpu"
     variables["JAX_NUM_CPU_DEVICES"] = str(machine.cores())
     variables["JAX_ENABLE_X64"] = "1" if dtype == "float64" else "0"
@@ -262,3 +305,17 @@ def environment(device: str, dtype: str) -> dict[str, str]:
         # Otherwise JAX multiplies float32 in TF32 there, and PyTorch is told not to.
         variables["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"
     return variables
+
+
+def package_origin(checkout: Path) -> Path:
+    """Where a worker of that checkout would import `maml_jax` from."""
+    script = "import importlib.util; print(importlib.util.find_spec('maml_jax').origin)"
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", script],
+        cwd=checkout,
+        env=environment("cpu", "float32", Peer("", checkout)),
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    return Path(done.stdout.strip())

@@ -1,11 +1,10 @@
-"""Training from a memory map against training from memory: time and resident memory.
+"""Training from a memory-mapped data set against training from memory: time and resident memory.
 
-Claim: a set of 4 GiB that stays on the disk trains within 10 % of the speed from memory, with the
-resident memory of the program and two blocks; the thread that fetches keeps up.
-Repeat: `python -m benchmarks.streaming`. It writes the set into a temporary folder first.
+Claim: a data set of 4 GiB that stays on the disk trains within 10 % of the speed from memory, with
+the resident memory of the program and two blocks of tasks.
+Repeat: `python -m benchmarks.streaming`. It writes the data set into a temporary folder first.
 """
 
-import argparse
 import multiprocessing
 import statistics
 import sys
@@ -18,20 +17,20 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import machine
+from benchmarks import machine, script
 from benchmarks.memory import peak_resident_bytes
 
-SIDE, EACH = 84, 200
+SIDE, IMAGES_PER_CLASS = 84, 200
 
 
 def write(path: Path, gib: float) -> int:
-    """Random colour images of 84×84, 200 a class, as one array; how many classes."""
-    classes = int(gib * 2**30 / (EACH * SIDE * SIDE * 3))
-    shape = (classes * EACH, SIDE, SIDE, 3)
+    """Write random colour images of 84×84, 200 a class, as one array; returns the classes."""
+    classes = int(gib * 2**30 / (IMAGES_PER_CLASS * SIDE * SIDE * 3))
+    shape = (classes * IMAGES_PER_CLASS, SIDE, SIDE, 3)
     images = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
-    rng = np.random.default_rng(0)
-    for start in range(0, len(images), EACH):
-        images[start : start + EACH] = rng.integers(0, 256, (EACH, *shape[1:]), np.uint8)
+    rng, one_class = np.random.default_rng(0), (IMAGES_PER_CLASS, *shape[1:])
+    for start in range(0, len(images), IMAGES_PER_CLASS):
+        images[start : start + IMAGES_PER_CLASS] = rng.integers(0, 256, one_class, np.uint8)
     images.flush()
     return classes
 
@@ -39,12 +38,11 @@ def write(path: Path, gib: float) -> int:
 def measure(
     send: Connection, path: Path, classes: int, in_memory: bool, updates: int, rounds: int
 ) -> None:
-    """Seconds for an update, round by round, and resident bytes, in a process of its own."""
+    """Seconds of an update, round by round, and resident bytes; it has a process of its own."""
     import jax
 
-    jax.config.update("jax_num_cpu_devices", machine.cores())
     from maml_jax.adapters.flax import from_flax
-    from maml_jax.batching.over_tasks import task_mesh
+    from maml_jax.batching import task_mesh, use_all_cores
     from maml_jax.data.labelled import LabelledSet
     from maml_jax.data.pixel_cache import map_pixels
     from maml_jax.training.build import Problem, build_learner, build_model
@@ -52,11 +50,12 @@ def measure(
     from maml_jax.training.prefetch import Feed
     from maml_jax.training.updates import initial_state, make_updates
 
-    images, mapped = map_pixels(path, (classes * EACH, SIDE, SIDE, 3))
+    use_all_cores()
+    images, mapped = map_pixels(path, (classes * IMAGES_PER_CLASS, SIDE, SIDE, 3))
     data = LabelledSet(
         name="random",
         examples=images,
-        counts=np.full(classes, EACH, np.int32),
+        counts=np.full(classes, IMAGES_PER_CLASS, np.int32),
         class_names=tuple(map(str, range(classes))),
         splits={"train": np.arange(classes)},
         mapped=mapped,
@@ -89,7 +88,7 @@ def measure(
 
 
 def trial(path: Path, classes: int, in_memory: bool, updates: int, rounds: int) -> dict[str, Any]:
-    """What a fresh process measures."""
+    """What `measure` finds in a new process."""
     context = multiprocessing.get_context("spawn")
     receive, send = context.Pipe(duplex=False)
     arguments = (send, path, classes, in_memory, updates, rounds)
@@ -103,16 +102,11 @@ def trial(path: Path, classes: int, in_memory: bool, updates: int, rounds: int) 
 
 def main() -> int:
     """Measure both, in turns; print the figures, and write them where `--out` says."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.streaming",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--gib", type=float, default=4.2, help="size of the set")
+    parser = script.measuring_parser("benchmarks.streaming", __doc__)
+    parser.add_argument("--gib", type=float, default=4.2, help="size of the data set")
     parser.add_argument("--updates", type=int, default=10, help="updates of a round")
     parser.add_argument("--rounds", type=int, default=2, help="rounds of each process")
     parser.add_argument("--repeats", type=int, default=2, help="processes of each kind")
-    parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     options = parser.parse_args()
     found: dict[str, list[dict[str, Any]]] = {"memory": [], "map": []}
     with tempfile.TemporaryDirectory() as folder:
@@ -133,17 +127,15 @@ def main() -> int:
         for kind, some in found.items()
     }
     ratio = rows["map"]["milliseconds"] / rows["memory"]["milliseconds"]
-    print(f"| a set of {size / 2**30:.1f} GiB | ms an update | resident, GiB |")
-    print("|---|---:|---:|")
-    for kind, row in rows.items():
-        resident = row["resident_bytes"] / 2**30
-        print(f"| from the {kind} | {row['milliseconds']:.0f} | {resident:.2f} |")
+    titles = (f"a data set of {size / 2**30:.1f} GiB", "ms an update", "resident, GiB")
+    lines = [
+        (f"from the {kind}", f"{row['milliseconds']:.0f}", f"{row['resident_bytes'] / 2**30:.2f}")
+        for kind, row in rows.items()
+    ]
+    print("\n".join(script.markdown(titles, lines)))
     print(f"\nfrom the map takes {ratio:.3f} times as long")
-    if options.out is not None:
-        figures = {"set_bytes": size, "ratio": ratio, **rows}
-        machine.write_record(
-            options.out, "benchmarks.streaming", load_average=machine.load_average(), **figures
-        )
+    figures = {"set_bytes": size, "ratio": ratio, "load_average": machine.load_average(), **rows}
+    script.write_record(options.out, "benchmarks.streaming", **figures)
     return 0
 
 

@@ -1,6 +1,6 @@
-"""Who takes part. A peer is one file here with a function `prepare`, and one line of `PEERS`.
+"""The peers: each is one file here with a function `prepare`, and one line of `PEERS`.
 
-Claim: each is written as its framework's users would write it, and computes the same number. The
+Claim: each is written as its framework's users would write it, and computes the same gradient. The
 runner checks the second before it times anything; to check the first, read the file.
 """
 
@@ -11,6 +11,9 @@ from benchmarks.workloads import Inputs, Tree, Workload
 
 REFERENCE = "maml_jax"
 """The peer whose gradient the others must match, and by whose time theirs are divided."""
+
+BEFORE = "maml_jax_before"
+"""The reference as it is in another checkout of this project (`--before`)."""
 
 PEERS = {
     REFERENCE: "benchmarks.peers.maml_jax",
@@ -27,13 +30,13 @@ PEERS = {
 }
 SLOW = ("torch_compile", "obvious_jax", "maml_jax_tuned")
 """Peers that `--quick` leaves out: they take minutes to compile, to tune or to run."""
-FEWER_BITS = ("maml_jax_tf32", "maml_jax_bf16", "torch_func_tf32")
-"""Peers that compute less exactly, for which accelerators are made: others leave them out."""
+LOWER_PRECISION = ("maml_jax_tf32", "maml_jax_bf16", "torch_func_tf32")
+"""Peers in the lower precisions of accelerators; a CPU leaves them out unless they are named."""
 
 META_LR = 1e-3
 """Adam's rate in the workloads of whole training."""
 CHECKED_UPDATES = 2
-"""How many updates of training are compared."""
+"""How many updates of training are made before the weights are compared."""
 
 
 class Program(NamedTuple):
@@ -49,7 +52,7 @@ class Program(NamedTuple):
     check: Callable[[], Any] | None = None
     """What to compare instead of the step's result, where the step draws its own tasks."""
     note: str | None = None
-    """Anything that the record should say about how it is computed."""
+    """For the record: anything particular about how it is computed."""
 
 
 Prepare: TypeAlias = Callable[[Workload, Inputs, str], Program]

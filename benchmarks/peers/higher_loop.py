@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.peers import Program
-from benchmarks.peers.torch_models import Weights, judge
+from benchmarks.peers.torch_models import Weights, criterion
 from benchmarks.peers.torch_modules import Net
 from benchmarks.peers.torch_program import torch_inputs, torch_program
 from benchmarks.workloads import Inputs, Workload
@@ -28,8 +28,8 @@ def prepare(workload: Workload, inputs: Inputs, device: str) -> Program:
         for task in range(workload.tasks):
             with higher.innerloop_ctx(net, descent, copy_initial_weights=False) as (fast, steps):
                 for _ in range(workload.inner_steps):
-                    steps.step(judge(workload.network, fast(support_x[task]), support_y[task]))
-                loss = judge(workload.network, fast(query_x[task]), query_y[task])
+                    steps.step(criterion(workload.network, fast(support_x[task]), support_y[task]))
+                loss = criterion(workload.network, fast(query_x[task]), query_y[task])
                 loss = loss / workload.tasks
                 loss.backward()
             total += loss.detach()

@@ -12,14 +12,14 @@ from benchmarks.workloads import Tree
 
 
 def jax_program(
-    step: Callable[..., Any], *arguments: Any, place: NamedSharding | None = None
+    step: Callable[..., Any], *arguments: Any, sharding: NamedSharding | None = None
 ) -> Program:
     """The program that calls `step(*arguments) -> (loss, gradient)`.
 
-    The arguments lie where `place` says, or else on the default device.
+    The arguments are put where `sharding` says, or else on the first device.
     """
     device = jax.devices()[0]
-    on_device = jax.device_put(arguments, place or device)
+    on_device = jax.device_put(arguments, sharding or device)
 
     return Program(lambda: jax.block_until_ready(step(*on_device)), result, peak_bytes)
 

@@ -1,46 +1,34 @@
-"""This project as `maml-jax train` runs it: `mj.over_tasks` on the mesh that suits it, untuned.
+"""This project as `maml-jax train` runs it: `mj.over_tasks` on the mesh for so many tasks.
 
-The runner gives JAX a device for each core of a CPU, as the program does. How many tasks are
-computed together is the rule's choice, whatever an earlier `mj.tune` found.
-
+The runner gives JAX a device for each core of a CPU, as `mj.use_all_cores()` does. How many tasks
+are computed together is the default.
 Repeat: `python -m benchmarks --peers maml_jax`.
 """
 
 import jax
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 import maml_jax as mj
 from benchmarks.peers import Program
 from benchmarks.peers.jax_program import jax_program
 from benchmarks.peers.maml_jax_training import training_program
 from benchmarks.workloads import MLP, Conv4, Inputs, Network, Workload
-from maml_jax.batching import plans
 from maml_jax.types import Loss, MetaLearner
 
 
 def prepare(workload: Workload, inputs: Inputs, device: str, precision: str = "default") -> Program:
     """The program of `maml_jax`; the runner has chosen the device through `JAX_PLATFORMS`."""
     del device
-    learner = learner_of(workload, precision)
-    mesh = mesh_of(workload, learner, inputs)
-    chunk = plans.rule(learner.init(inputs.weights), episodes_of(inputs), mesh.size)
-    return meta_gradient_program(learner, inputs, mesh, chunk)
+    return meta_gradient_program(learner_of(workload, precision), workload, inputs)
 
 
 def prepare_training(
     workload: Workload, inputs: Inputs, device: str, precision: str = "default"
 ) -> Program:
-    """Training as the program's own module does it, sampling included."""
+    """Training by this project's own compiled program, sampling included."""
     del device
-    learner = learner_of(workload, precision)
-    return training_program(workload, learner, inputs, mesh_of(workload, learner, inputs))
-
-
-def mesh_of(workload: Workload, learner: MetaLearner, inputs: Inputs) -> Mesh:
-    """The devices that `maml-jax train` would take for such tasks."""
-    del learner, inputs
-    return mj.task_mesh(workload.tasks)
+    return training_program(workload, learner_of(workload, precision), inputs)
 
 
 def learner_of(workload: Workload, precision: str = "default") -> MetaLearner:
@@ -79,8 +67,11 @@ def episodes_of(inputs: Inputs) -> mj.Episode:
     return mj.Episode(mj.Batch(support_x, support_y), mj.Batch(query_x, query_y))
 
 
-def meta_gradient_program(learner: MetaLearner, inputs: Inputs, mesh: Mesh, chunk: int) -> Program:
-    """One meta-gradient, `chunk` tasks of each device together."""
+def meta_gradient_program(
+    learner: MetaLearner, workload: Workload, inputs: Inputs, chunk: int | None = None
+) -> Program:
+    """One meta-gradient, `chunk` tasks of each device together; None: the default number."""
+    mesh = mj.task_mesh(workload.tasks)
     update = mj.over_tasks(learner, chunk, mesh)
 
     @jax.jit
@@ -90,4 +81,4 @@ def meta_gradient_program(learner: MetaLearner, inputs: Inputs, mesh: Mesh, chun
 
     meta = learner.init(jax.tree.map(jax.numpy.asarray, inputs.weights))
     everywhere = NamedSharding(mesh, PartitionSpec())
-    return jax_program(step, meta, episodes_of(inputs), place=everywhere)
+    return jax_program(step, meta, episodes_of(inputs), sharding=everywhere)

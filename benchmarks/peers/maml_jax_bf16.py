@@ -1,6 +1,6 @@
 """This project with its network in bfloat16; weights and gradients are added up in float32.
 
-Its gradient's error in float32, in the record, is what that costs.
+What that costs in accuracy is the record's gradient error in float32.
 Repeat: `python -m benchmarks --device gpu --peers maml_jax_tf32,maml_jax_bf16,torch_func_tf32`.
 """
 

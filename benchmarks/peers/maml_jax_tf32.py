@@ -1,6 +1,6 @@
 """This project with the factors of its products in TensorFloat32, where the accelerator has it.
 
-Its gradient's error in float32, in the record, is what that costs.
+What that costs in accuracy is the record's gradient error in float32.
 Repeat: `python -m benchmarks --device gpu --peers maml_jax_tf32,maml_jax_bf16,torch_func_tf32`.
 """
 

@@ -1,8 +1,8 @@
 """Training by this project's own loop: sampling, meta-gradient and Adam, all in one dispatch.
 
-Claim: what is timed is `maml_jax.training.updates.make_updates`, the compiled program that
-`maml-jax train`
-runs between two looks from the host; nothing is left out but logs and checkpoints.
+Claim: what is timed is `maml_jax.training.updates.make_updates`, the program of several updates per
+jitted call that `maml-jax train` runs; only logs and checkpoints are left out.
+Repeat: `python -m benchmarks --only training --peers maml_jax`.
 """
 
 from typing import Any
@@ -10,11 +10,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from benchmarks.peers import CHECKED_UPDATES, META_LR, Program
 from benchmarks.peers.jax_program import peak_bytes, result
 from benchmarks.workloads import MLP, Inputs, Workload, make_images
+from maml_jax import task_mesh
 from maml_jax.data.labelled import LabelledSet
 from maml_jax.data.sets.sinusoid import sample_sinusoid
 from maml_jax.data.sources import TaskSource
@@ -23,12 +24,11 @@ from maml_jax.training.config import Config
 from maml_jax.training.updates import initial_state, make_updates
 from maml_jax.types import Batch, Episode, MetaLearner
 
-DATA: Any = None  # neither training nor sampling looks at the data set
+NO_DATA: Any = None
+"""The data set, which neither training nor sampling reads."""
 
 
-def training_program(
-    workload: Workload, learner: MetaLearner, inputs: Inputs, mesh: Mesh
-) -> Program:
+def training_program(workload: Workload, learner: MetaLearner, inputs: Inputs) -> Program:
     """`workload.updates` updates of training in a call, the state carried from call to call.
 
     What is checked is the sum of the weights' changes over `CHECKED_UPDATES` updates, with the
@@ -37,11 +37,12 @@ def training_program(
     config = Config(
         tasks=workload.tasks, updates=10**6, meta_lr=META_LR, meta_schedule="constant", chunk=None
     )
+    mesh = task_mesh(workload.tasks)
     everywhere = NamedSharding(mesh, PartitionSpec())
 
-    def start() -> Any:  # new arrays each time, for an update uses up its state
+    def start() -> Any:  # new arrays each time, because an update donates its state's memory
         weights = jax.tree.map(jnp.array, inputs.weights)
-        state = initial_state(Problem(learner, weights, DATA), config)
+        state = initial_state(Problem(learner, weights, NO_DATA), config)
         return jax.device_put(state, everywhere)
 
     source = _source(workload)

@@ -1,7 +1,7 @@
-"""JAX as one would write MAML down at first: `vmap` over tasks of reverse over reverse mode.
+"""MAML as one would write it first in JAX: `vmap` over tasks of reverse over reverse mode.
 
-Claim: the obvious program is correct and, with convolutions on a CPU, many times slower, for
-`vmap` turns per-task kernels into grouped convolutions whose gradients XLA runs slowly (jax#13800).
+Claim: the obvious program is correct and, with convolutions on a CPU, many times slower: `vmap`
+turns per-task kernels into grouped convolutions whose gradients XLA runs slowly (jax#13800).
 Repeat: `python -m benchmarks --only conv4-maxpool-8tasks --peers obvious_jax`.
 """
 

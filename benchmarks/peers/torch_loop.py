@@ -1,14 +1,15 @@
-"""PyTorch as MAML is mostly written: a Python loop over tasks, inner steps with `create_graph`.
+"""MAML as it is mostly written in PyTorch: a Python loop over tasks, `create_graph` in inner steps.
 
 Claim: each task's graph is freed by its own backward pass, which adds to the running gradient, so
-that memory is one task's. Repeat: `python -m benchmarks --peers torch_loop`.
+that memory is one task's.
+Repeat: `python -m benchmarks --peers torch_loop`.
 """
 
 import torch
 from torch import Tensor
 
 from benchmarks.peers import Program
-from benchmarks.peers.torch_models import Weights, loss
+from benchmarks.peers.torch_models import Weights, gradient_of, loss
 from benchmarks.peers.torch_program import Tensors, torch_inputs, torch_program
 from benchmarks.peers.torch_training import training_program
 from benchmarks.workloads import Inputs, Workload
@@ -23,7 +24,7 @@ def prepare(workload: Workload, inputs: Inputs, device: str) -> Program:
         for tensor in weights.values():
             tensor.grad = None
         total = backward(workload, tensors._replace(weights=weights))
-        return total, {name: _gradient(tensor) for name, tensor in weights.items()}
+        return total, {name: gradient_of(tensor) for name, tensor in weights.items()}
 
     return torch_program(step, device)
 
@@ -51,9 +52,3 @@ def backward(workload: Workload, tensors: Tensors) -> Tensor:
         query_loss.backward()
         total += query_loss.detach()
     return total
-
-
-def _gradient(tensor: Tensor) -> Tensor:
-    if tensor.grad is None:
-        raise RuntimeError("a weight got no gradient")
-    return tensor.grad

@@ -27,11 +27,11 @@ def apply(network: Network, weights: Weights, x: Tensor) -> Tensor:
 
 def loss(network: Network, weights: Weights, x: Tensor, y: Tensor) -> Tensor:
     """The mean loss over the examples: cross-entropy for images, squared error for numbers."""
-    return judge(network, apply(network, weights, x), y)
+    return criterion(network, apply(network, weights, x), y)
 
 
-def judge(network: Network, outputs: Tensor, y: Tensor) -> Tensor:
-    """The same of the network's outputs."""
+def criterion(network: Network, outputs: Tensor, y: Tensor) -> Tensor:
+    """The same loss from the network's outputs."""
     if isinstance(network, MLP):
         return functional.mse_loss(outputs, y)
     return functional.cross_entropy(outputs, y)
@@ -58,6 +58,13 @@ def to_tree(weights: Mapping[str, Tensor]) -> Tree:
             branch = branch.setdefault(key, {})
         branch[last] = _from_torch(tensor.detach().cpu().numpy())
     return tree
+
+
+def gradient_of(weight: Tensor) -> Tensor:
+    """What backward passes have added up for a weight."""
+    if weight.grad is None:
+        raise RuntimeError("a weight got no gradient")
+    return weight.grad
 
 
 def _conv4(downsample: str, weights: Weights, x: Tensor) -> Tensor:

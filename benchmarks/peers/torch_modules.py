@@ -1,9 +1,8 @@
 """The benchmark's networks as a `torch.nn.Module`, for libraries that take nothing else."""
 
-import torch
 from torch import Tensor, nn
 
-from benchmarks.peers.torch_models import Weights, apply
+from benchmarks.peers.torch_models import Weights, apply, gradient_of
 from benchmarks.workloads import Network
 
 
@@ -17,21 +16,14 @@ class Net(nn.Module):
             self.register_parameter(_flat(name), nn.Parameter(tensor))
 
     def forward(self, x: Tensor) -> Tensor:
-        # Asked for one by one and by name: that is where libraries put the adapted weights.
+        # Looked up by name at each call: libraries put the adapted weights there.
         weights = {name: getattr(self, _flat(name)) for name in self.names}
         return apply(self.network, weights, x)
 
     def gradient(self) -> Weights:
         """What backward passes have added up, by the names of the weights."""
-        return {name: _grad(getattr(self, _flat(name))) for name in self.names}
+        return {name: gradient_of(getattr(self, _flat(name))) for name in self.names}
 
 
 def _flat(name: str) -> str:
     return name.replace(".", "-")
-
-
-def _grad(parameter: nn.Parameter) -> Tensor:
-    gradient = parameter.grad
-    if not isinstance(gradient, torch.Tensor):
-        raise RuntimeError("a weight got no gradient")
-    return gradient

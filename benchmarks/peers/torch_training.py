@@ -1,9 +1,9 @@
 """Training in PyTorch: tasks from its `DataLoader`, some meta-gradient, its Adam.
 
 Claim: the tasks are of the same distribution and size as this project's own: classes and images
-without repetition, every class turned by its own multiple of 90°, or sine curves. Each task is a
+without repetition, every class rotated by its own multiple of 90°, or sine curves. Each task is a
 function of its number, so that the loader may have several processes. On a GPU it has them, and
-pinned memory; on a CPU none, for they would take the cores from the arithmetic.
+pinned memory; on a CPU none, because they would take cores from the arithmetic.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,9 +22,10 @@ Backward: TypeAlias = Callable[[Workload, Tensors], Tensor]
 """`backward(workload, tensors) -> mean loss`; the gradient is then in the weights' `grad`."""
 Task: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
 """Support and query examples with their labels or targets."""
-PROCESSES = 4
-"""Of the loader, on a GPU."""
+LOADER_PROCESSES = 4
+"""On a GPU."""
 ENDLESS = 10**9
+"""The length that a data set of random tasks claims."""
 
 
 def training_program(
@@ -35,8 +36,8 @@ def training_program(
     What is checked is the sum of the weights' changes over `CHECKED_UPDATES` updates, with the
     first of the inputs' episodes for every task.
     """
-    trained = _Trained(workload, inputs, device, backward)
-    network, dtype = workload.network, trained.tensors.query_x.dtype
+    training = _Training(workload, inputs, device, backward)
+    network, dtype = workload.network, training.tensors.query_x.dtype
     if isinstance(network, MLP):
         dataset: Dataset[Task] = Sinusoids(workload.shots, workload.queries)
     else:
@@ -44,16 +45,16 @@ def training_program(
     loader = DataLoader(
         dataset,
         batch_size=workload.tasks,
-        num_workers=PROCESSES if device == "gpu" else 0,
+        num_workers=LOADER_PROCESSES if device == "gpu" else 0,
         pin_memory=device == "gpu",
     )
     batches: Iterator[Any] = iter(loader)
 
     def step() -> Tensor:
-        return trained.update(batches, workload.updates, dtype)
+        return training.update(batches, workload.updates, dtype)
 
     def check() -> Any:
-        fresh = _Trained(workload, inputs, device, backward)
+        fresh = _Training(workload, inputs, device, backward)
         _, *episodes = fresh.tensors
         one = [tensor[:1].expand(tensor.shape).contiguous() for tensor in episodes]
         value = fresh.update(iter([one] * CHECKED_UPDATES), CHECKED_UPDATES, dtype)
@@ -64,7 +65,7 @@ def training_program(
     return torch_program(step, device, check)
 
 
-class _Trained:
+class _Training:
     """Weights and the optimiser that changes them."""
 
     def __init__(self, workload: Workload, inputs: Inputs, device: str, backward: Backward):
@@ -78,14 +79,14 @@ class _Trained:
         device = self.weights[0].device
         total = torch.zeros((), dtype=dtype, device=device)
         for _ in range(count):
-            episodes = [_placed(tensor, device, dtype) for tensor in next(batches)]
+            episodes = [_to_device(tensor, device, dtype) for tensor in next(batches)]
             self.optimizer.zero_grad()
             total += self.backward(self.workload, Tensors(self.tensors.weights, *episodes))
             self.optimizer.step()
         return total / count
 
 
-def _placed(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+def _to_device(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     wanted = dtype if tensor.is_floating_point() else tensor.dtype
     return tensor.to(device, wanted, non_blocking=True)
 
@@ -110,12 +111,12 @@ class Images(Dataset[Task]):
     def __getitem__(self, index: int) -> Task:
         rng = np.random.default_rng(index)
         classes = rng.choice(len(self.images), self.ways, replace=False)
-        turned = []
+        rotated = []
         for label in classes:
             chosen = rng.choice(self.images.shape[1], self.shots + self.queries, replace=False)
             turns = int(rng.integers(4))
-            turned.append(np.rot90(self.images[label, chosen], turns, axes=(-2, -1)))
-        x = torch.from_numpy(np.stack(turned)).float() / 255
+            rotated.append(np.rot90(self.images[label, chosen], turns, axes=(-2, -1)))
+        x = torch.from_numpy(np.stack(rotated)).float() / 255
 
         def examples(x: Tensor) -> tuple[Tensor, Tensor]:
             return x.flatten(0, 1), torch.arange(self.ways).repeat_interleave(x.shape[1])

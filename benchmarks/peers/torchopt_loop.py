@@ -9,7 +9,7 @@ import torchopt
 from torch import Tensor
 
 from benchmarks.peers import Program
-from benchmarks.peers.torch_models import Weights, judge
+from benchmarks.peers.torch_models import Weights, criterion
 from benchmarks.peers.torch_modules import Net
 from benchmarks.peers.torch_program import torch_inputs, torch_program
 from benchmarks.workloads import Inputs, Workload
@@ -28,8 +28,8 @@ def prepare(workload: Workload, inputs: Inputs, device: str) -> Program:
         first_descent = torchopt.extract_state_dict(descent, by="reference")
         for task in range(workload.tasks):
             for _ in range(workload.inner_steps):
-                descent.step(judge(workload.network, net(support_x[task]), support_y[task]))
-            loss = judge(workload.network, net(query_x[task]), query_y[task]) / workload.tasks
+                descent.step(criterion(workload.network, net(support_x[task]), support_y[task]))
+            loss = criterion(workload.network, net(query_x[task]), query_y[task]) / workload.tasks
             loss.backward()
             total += loss.detach()
             torchopt.recover_state_dict(net, first)

@@ -3,10 +3,9 @@
 import json
 import sys
 
-import jax
 import pytest
 
-from benchmarks import algorithms, machine
+from benchmarks import algorithms
 
 COSTS = {"milliseconds": 12.0, "temporary_bytes": 3_000_000, "meta_parameters": 1761}
 
@@ -14,8 +13,10 @@ COSTS = {"milliseconds": 12.0, "temporary_bytes": 3_000_000, "meta_parameters": 
 @pytest.fixture
 def table(monkeypatch, tmp_path, capsys):
     """Run the program on sinusoids; returns the lines printed and what it wrote."""
-    monkeypatch.setattr(algorithms, "cost", lambda configs, _: dict.fromkeys(configs, COSTS))
-    monkeypatch.setattr(machine, "cores", jax.device_count)  # which cannot be changed any more
+    monkeypatch.setattr(
+        algorithms, "measure_costs", lambda configs, _: dict.fromkeys(configs, COSTS)
+    )
+    monkeypatch.setattr(algorithms, "use_all_cores", lambda: None)  # JAX has started
     monkeypatch.chdir(tmp_path)
     common = ["--recipe", "sinusoid", "--updates", "1", "--tasks", "2", "--out", "out.json"]
 
@@ -35,7 +36,7 @@ def test_known_rows_are_taken_and_missing_ones_done(table, tmp_path, monkeypatch
     _, record = table("--only", "maml,anil", "--no-training")
     assert "mean squared error" not in record["rows"][0]
     (tmp_path / "out.json").rename("costs.json")
-    monkeypatch.setattr(algorithms, "cost", lambda configs, _: configs and pytest.fail("again"))
+    monkeypatch.setattr(algorithms, "measure_costs", lambda some, _: some and pytest.fail("again"))
     lines, record = table("--only", "maml,anil", "--known", "scores.json", "costs.json")
     assert lines[0].split(" | ")[2:] == ["mean squared error", "ms", "MB", "meta-parameters |"]
     assert len(lines) == 4
@@ -55,7 +56,8 @@ def test_rows_of_other_settings_are_not_taken(table, tmp_path):
 
 
 def test_what_cannot_do_regression_is_left_out(monkeypatch):
-    monkeypatch.setattr(algorithms, "cost", lambda configs, _: pytest.fail(",".join(configs)))
+    monkeypatch.setattr(algorithms, "measure_costs", lambda some, _: pytest.fail(",".join(some)))
+    monkeypatch.setattr(algorithms, "use_all_cores", lambda: None)
     monkeypatch.setattr(sys, "argv", ["algorithms", "--recipe", "sinusoid", "--no-training"])
     with pytest.raises(pytest.fail.Exception) as timed:
         algorithms.main()

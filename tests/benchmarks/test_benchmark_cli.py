@@ -6,8 +6,8 @@ import json
 import pytest
 
 from benchmarks import __main__ as cli
-from benchmarks import chart, machine, peaks, report, runner
-from benchmarks.peers import FEWER_BITS, PEERS, SLOW
+from benchmarks import chart, machine, options, peaks, results_table, runner
+from benchmarks.peers import LOWER_PRECISION, PEERS, SLOW
 from benchmarks.workloads import QUICK, WORKLOADS
 
 MEASURED = {
@@ -72,6 +72,7 @@ def measured(monkeypatch, tmp_path):
         (["--out", "no/such/folder.json"], "argument --out: was 'no/such/folder.json'; its folder"),
         (["--out", __file__], "which exists; it must be a new file"),
         (["--device", "gpu"], "argument --device: was 'gpu'; JAX sees none here"),
+        (["--before", "no/such/folder"], "was 'no/such/folder', which has no maml_jax; it must be"),
     ],
 )
 def test_bad_arguments_get_one_line(arguments, message, measured, monkeypatch, capsys):
@@ -89,11 +90,11 @@ def test_bad_arguments_get_one_line(arguments, message, measured, monkeypatch, c
 def test_json_has_the_fields(measured, tmp_path, capsys):
     file = tmp_path / "r.json"
     only = "sinusoid-25tasks-1step-10queries"
-    options = ["--device", "cpu", "--only", only, "--peers", "torch_func"]
-    assert cli.main([*options, "--json", "--out", str(file)]) == 0
+    arguments = ["--device", "cpu", "--only", only, "--peers", "torch_func"]
+    assert cli.main([*arguments, "--json", "--out", str(file)]) == 0
     results = json.loads(capsys.readouterr().out)
     assert results == json.loads(file.read_text())
-    assert results["command"] == f"python -m benchmarks {' '.join(options)}"
+    assert results["command"] == f"python -m benchmarks {' '.join(arguments)}"
     assert set(results) == {
         "command", "date", "git", "versions", "machine", "device", "method", "peaks", "floors",
         "workloads", "results",
@@ -101,13 +102,51 @@ def test_json_has_the_fields(measured, tmp_path, capsys):
     assert {"python", "jax", "jaxlib", "torch", "numpy"} <= set(results["versions"])
     assert {"processor", "cores", "os"} <= set(results["machine"])
     assert {"commit", "dirty"} == set(results["git"])
-    assert results["method"]["repeats"] == cli.REPEATS
+    assert results["method"]["repeats"] == options.REPEATS
     assert results["workloads"][0]["inner_steps"] == 1
     assert [record["peer"] for record in results["results"]] == ["maml_jax", "torch_func"]
     assert results["results"][0]["seconds"] == [1.0, 1.5]
     floor = results["floors"]["sinusoid-25tasks-1step-10queries"]
     assert floor["floor_s"] == max(floor["operations"] / 1e12, floor["bytes"] / 1e10)
     assert results["results"][0]["floor_fraction"] == floor["floor_s"] / 1.25
+
+
+def checkout(folder):
+    """The least that is a checkout of this project."""
+    for file in ("maml_jax/__init__.py", "benchmarks/worker.py", "benchmarks/peers/maml_jax.py"):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).touch()
+    return folder
+
+
+def test_before_is_told_to_the_runner_and_recorded(measured, tmp_path, monkeypatch):
+    folder = checkout(tmp_path / "old")
+    states = {cli.machine.ROOT: "1" * 40, folder: "2" * 40}
+    monkeypatch.setattr(
+        machine,
+        "git_state",
+        lambda folder=machine.ROOT: {"commit": states[folder], "dirty": False},
+    )
+    file = tmp_path / "r.json"
+    only = ["--only", "sinusoid-25tasks-1step-10queries", "--peers", "torch_loop"]
+    command = ["--device", "cpu", "--before", str(folder), *only]
+    assert cli.main([*command, "--out", str(file)]) == 0
+    assert measured["before"] == folder
+    results = json.loads(file.read_text())
+    assert results["command"].startswith("python -m benchmarks --device cpu --before DIR --only")
+    assert str(tmp_path) not in json.dumps(results)
+    assert results["maml_jax_before"]["commit"] == "2" * 40
+    assert "commit 1111111111, before: commit 2222222222; 7" in results_table.origin(results)
+
+
+def test_before_must_be_what_python_imports(measured, tmp_path, monkeypatch, capsys):
+    """An installation that goes before the folder would be compared with itself."""
+    monkeypatch.setattr(runner, "package_origin", lambda folder: tmp_path / "elsewhere.py")
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["--device", "cpu", "--before", str(checkout(tmp_path / "old"))])
+    assert stopped.value.code == 2
+    assert "this Python imports maml_jax from" in capsys.readouterr().err
+    assert not measured
 
 
 def test_training_has_its_rate(measured, tmp_path, capsys):
@@ -131,9 +170,9 @@ def test_default_file_is_new_each_time(measured, tmp_path, capsys):
 
 def test_quick_is_a_part(measured):
     assert cli.main(["--device", "cpu", "--quick"]) == 0
-    assert measured["repeats"] == cli.QUICK_REPEATS
+    assert measured["repeats"] == options.QUICK_REPEATS
     assert measured["workloads"] == list(QUICK)
-    assert set(measured["peers"]) == set(PEERS) - set(SLOW) - set(FEWER_BITS)
+    assert set(measured["peers"]) == set(PEERS) - set(SLOW) - set(LOWER_PRECISION)
     assert 170 < measured["seconds"] <= 180
     assert cli.main(["--device", "cpu", "--quick", "--minutes", "1", "--patience", "5"]) == 0
     assert 50 < measured["seconds"] <= 60
@@ -144,7 +183,7 @@ def test_all_is_all_but_what_a_cpu_cannot(measured, monkeypatch):
     large = [w.name for w in WORKLOADS if w.gpu_only]
     assert large == ["resnet12-4tasks-5steps-75queries"]
     assert cli.main(["--device", "cpu"]) == 0
-    assert measured["peers"] == [name for name in PEERS if name not in FEWER_BITS]
+    assert measured["peers"] == [name for name in PEERS if name not in LOWER_PRECISION]
     assert measured["seconds"] == float("inf")
     assert measured["workloads"] == [w.name for w in WORKLOADS if w.name not in large]
     assert cli.main(["--device", "cpu", "--only", large[0]]) == 0
@@ -233,36 +272,38 @@ def test_tables(measured, tmp_path, capsys):
     cli.main(["--device", "cpu", "--only", only, "--peers", "torch_loop", "--out", str(file)])
     results = json.loads(file.read_text())
     results["results"][1] |= {"status": "refused", "reason": "another gradient"}
-    markdown = report.markdown_table(results).splitlines()
+    markdown = results_table.markdown_table(results).splitlines()
     assert markdown[2] == (
         "| sinusoid-25tasks-1step-10queries | maml_jax | 1250 (1000-1500) | 1.00 (1.00) "
         "| 300 (200) | 8.0 | 0.0008 % | 0e+00 / 1e-07 |"
     )
     assert markdown[3].endswith("| torch_loop | refused: another gradient |  |  |  |  |  |")
     assert len({line.count("|") for line in markdown[:4]}) == 1
-    floors = next(line for line in markdown if line.startswith("Floors at 1000 GFLOP/s"))
-    assert "10 GB/s" in floors
+    floors = next(line for line in markdown if line.startswith("Floors, "))
+    assert "operations at 1000 GFLOP/s" in floors
+    assert "bytes at 10 GB/s" in floors
     assert "- sinusoid-25tasks-1step-10queries: 9.96 MFLOP 0.00996 ms, " in "\n".join(markdown)
     assert any("`python -m benchmarks --device cpu" in line for line in markdown)
-    assert "refused: another gradient" in report.screen_table(results)
+    assert "refused: another gradient" in results_table.screen_table(results)
     capsys.readouterr()
-    assert report.main([str(file)]) == 0
+    assert results_table.main([str(file)]) == 0
     assert "1250 (1000-1500)" in capsys.readouterr().out
 
 
-def test_report_of_no_results_file(tmp_path, capsys):
+@pytest.mark.parametrize("name", ["x.json", "missing.json"])
+def test_table_of_no_results_file(name, tmp_path, capsys):
     (tmp_path / "x.json").write_text("{}")
-    for name in ("x.json", "missing.json"):
-        assert report.main([str(tmp_path / name)]) == 2
-        out, err = capsys.readouterr()
-        assert out == ""
-        assert err.startswith("FILE was ")
-        assert err.count("\n") == 1
+    with pytest.raises(SystemExit) as stopped:
+        results_table.main([str(tmp_path / name)])
+    assert stopped.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "FILE was " in err
+    assert err.count("\n") == 1
 
 
-def test_machine_names_no_place():
-    facts = json.dumps([machine.machine(), machine.versions(), machine.git_state()])
-    assert str(machine.ROOT) not in facts
+def test_machine_names_no_path():
+    assert str(machine.ROOT) not in json.dumps(machine.environment())
     assert machine.machine()["cores"] >= 1
 
 

@@ -2,16 +2,15 @@
 
 import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
 
-import maml_jax as mj
 from benchmarks import memory, runner
 from benchmarks.peers import PEERS
-from benchmarks.peers import maml_jax as untuned
+from benchmarks.worker import encode
 from benchmarks.workloads import MLP, Workload, make_inputs
-from maml_jax.batching import plans
 
 TINY = Workload("tiny", MLP(hidden=(3,)), 3, 2, 2, 1, 0.1)
 TRAINING = Workload("training", MLP(hidden=(3,)), 3, 2, 2, 1, 0.1, updates=10)
@@ -149,17 +148,19 @@ def test_whole_training_is_timed_per_update_and_checked_by_itself(peers):
 def test_nobody_is_timed_without_the_reference(peers):
     found = outcomes(peers("crashing", "honest"))
     assert found["honest"]["status"] == "failed"
-    assert found["honest"]["reason"] == "maml_jax gave no gradient to check it by"
+    assert found["honest"]["reason"] == "maml_jax gave no gradient to compare it with"
 
 
+@pytest.mark.slow
 def test_first_order_is_refused_and_the_rest_measured(monkeypatch):
+    """Six processes, each with a framework of its own; the gradients alone are a test of peers."""
     monkeypatch.setenv("PYTHONPATH", __file__.rpartition("/")[0])
     registry = {
         "maml_jax": PEERS["maml_jax"],
         "torch_loop": PEERS["torch_loop"],
         "first_order": "first_order_peer",
     }
-    found = outcomes(registry)
+    found = outcomes(registry, patience=300.0)
     assert found["first_order"]["status"] == "refused"
     assert found["first_order"]["float64"]["gradient_error"] > 1e-3
     ours, loop = found["maml_jax"], found["torch_loop"]
@@ -200,23 +201,54 @@ def test_gpu_reports_its_allocator_and_no_proc_says_so():
 
 
 def test_environment_of_a_gpu_worker():
-    variables = runner.environment("gpu", "float32")
+    variables = runner.environment("gpu", "float32", runner.Peer("a"))
     assert variables["JAX_PLATFORMS"] == "cuda"
     assert variables["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
-    assert runner.environment("cpu", "float64")["JAX_ENABLE_X64"] == "1"
+    assert runner.environment("cpu", "float64", runner.Peer("a"))["JAX_ENABLE_X64"] == "1"
 
 
-def test_the_untuned_peer_takes_the_rule_whatever_is_remembered(monkeypatch):
-    taken = []
-    over_tasks = mj.over_tasks
+CHECKOUT = """
+import json, os, sys
+from maml_jax import GRADIENTS
 
-    def noted(learner, chunk, mesh):
-        taken.append(chunk)
-        return over_tasks(learner, chunk, mesh)
+job = json.loads(sys.stdin.readline())
+assert job["module"] == "benchmarks.peers.maml_jax"
+times = {"first_call_s": 2.0, "compile_s": 1.0, "second_call_s": 1.0, "calls_per_repeat": 1}
+answer = {"status": "ready", "loss": 1.0, "gradient": GRADIENTS[job["dtype"]], **times}
+print(json.dumps({**answer, "note": os.environ["MAML_JAX_CACHE"]}), flush=True)
+for line in sys.stdin:
+    finished = json.loads(line) == "finish"
+    print(json.dumps({"memory": {}} if finished else {"seconds": 0.5}), flush=True)
+"""
 
-    monkeypatch.setattr(mj, "over_tasks", noted)
-    workload = Workload("three", MLP((4,)), 3, 5, 5, 1, 0.01)
-    untuned.prepare(workload, make_inputs(workload, 0), "cpu")
-    monkeypatch.setattr(plans, "CACHE", 1)
-    untuned.prepare(workload, make_inputs(workload, 0), "cpu")
-    assert taken == [2, 1]  # the larger share of two devices; None would be what a plan says
+
+@pytest.mark.parametrize("factor", [1.0, 1.01])
+def test_another_checkout_takes_part_by_its_own_packages(factor, peers, tmp_path):
+    """Its worker gets the same job; its cache is neither the user's nor the new version's."""
+    registry = peers("honest")
+    noted = HONEST.replace("lambda: None)", 'lambda: None, note=os.environ["MAML_JAX_CACHE"])')
+    (tmp_path / "peer_honest.py").write_text(noted)
+    inputs = {
+        "float64": make_inputs(dataclasses.replace(TINY, tasks=2), runner.SEED, "float64"),
+        "float32": make_inputs(TINY, runner.SEED),
+    }
+    gradients = {dtype: encode(factor * some.query_x.ravel()) for dtype, some in inputs.items()}
+    folder = tmp_path / "old"
+    for file, source in {
+        "maml_jax/__init__.py": f"GRADIENTS = {gradients!r}",
+        "benchmarks/__init__.py": "",
+        "benchmarks/worker.py": CHECKOUT,
+    }.items():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text(source)
+    assert runner.package_origin(folder) == folder / "maml_jax" / "__init__.py"
+    found = outcomes(registry, before=folder)
+    assert list(found) == ["maml_jax", "maml_jax_before"]
+    ours, before = found["maml_jax"], found["maml_jax_before"]
+    if factor == 1.0:
+        assert before["status"] == "measured"
+        assert before["seconds"] == [0.5, 0.5]
+        assert len({before["note"], ours["note"], os.environ["MAML_JAX_CACHE"]}) == 3
+    else:
+        assert before["status"] == "refused"
+        assert "relative error of the gradient 1.0e-02" in before["reason"]

@@ -21,7 +21,7 @@ def test_two_kills_and_a_term(tmp_path, monkeypatch, capsys):
 def test_other_bits_are_seen(monkeypatch):
     prints = iter([{"state": "a"}, {"state": "b"}])
     monkeypatch.setattr(kills, "fingerprint", lambda run: next(prints))
-    monkeypatch.setattr(kills, "life", lambda *_: (0, "done; now"))
+    monkeypatch.setattr(kills, "run_until_signal", lambda *_: (0, "done; now"))
     monkeypatch.setattr(kills.shutil, "rmtree", lambda *_: None)
     with pytest.raises(SystemExit, match="ended in other bits"):
         kills.trial(kills.Path("nowhere"), 1, 10, "KILL", 0)

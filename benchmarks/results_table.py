@@ -1,15 +1,15 @@
-"""The results as tables: aligned for a screen, or in Markdown for the README.
+"""All results of a run as a table: aligned for a screen, or in Markdown.
 
 Claim: every number of a table is read from the results file, none is computed anew.
-Repeat: `python -m benchmarks.report benchmarks/results/FILE.json`.
+Repeat: `python -m benchmarks.results_table benchmarks/results/FILE.json`.
 """
 
-import argparse
-import json
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
+
+from benchmarks import script
+from benchmarks.peers import BEFORE, REFERENCE
 
 HEADER = (
     "workload",
@@ -22,20 +22,19 @@ HEADER = (
     "gradient error f64 / f32",
 )
 NOTE = (
-    "ratio: the peer's time by maml_jax's, of medians and (as median of the pairs taken in turn); "
-    "above 1 is slower. peak: of memory while timed; growth: over what imports and inputs took, so "
-    "with what a compiler keeps. floor / time: the part of the time that operations or memory need "
-    "at the least. gradient error: relative to maml_jax's; of training, of the weights' change. "
-    "Times of training are per update."
+    f"ratio: the peer's median time divided by {REFERENCE}'s, and in brackets the median of the "
+    "ratios of two times that followed each other; above 1 is slower. peak: memory while timed; "
+    "growth: over what imports and inputs took, and includes what a compiler keeps. floor / time: "
+    "the floor is the least time that the workload's operations and bytes allow on this machine. "
+    f"gradient error: relative to {REFERENCE}'s; of training, of the weights' change. Times of "
+    "training are per update."
 )
 
 
 def markdown_table(results: dict[str, Any]) -> str:
     """The results of `python -m benchmarks --json` as a Markdown table, and their origin."""
     lines = [
-        f"| {' | '.join(HEADER)} |",
-        "|---|---|" + "---:|" * (len(HEADER) - 2),
-        *(f"| {' | '.join(row)} |" for row in _rows(results)),
+        *script.markdown(HEADER, _rows(results), words=2),
         "",
         f"{origin(results)} {NOTE[0].upper()}{NOTE[1:]}",
         "",
@@ -46,9 +45,9 @@ def markdown_table(results: dict[str, Any]) -> str:
 
 
 def screen_table(results: dict[str, Any]) -> str:
-    """The same, aligned in columns; peers without a time follow with the reason."""
+    """The same, aligned in columns."""
     rows = [HEADER, *_rows(results)]
-    # A reason is a sentence: it runs on over the empty columns, and makes none of them wider.
+    # A reason is a sentence: it runs over the empty columns, and makes none of them wider.
     full = [row for row in rows if row[-1]]
     widths = [max(map(len, column)) for column in zip(*full, strict=True)]
     widths[:2] = [max(len(row[i]) for row in rows) for i in range(2)]
@@ -65,13 +64,13 @@ def screen_table(results: dict[str, Any]) -> str:
 
 
 def _floors(results: dict[str, Any]) -> Iterable[str]:
-    """A line for each workload; none for results of before floors were measured."""
+    """A line for each workload; none for results from before floors were measured."""
     if "peaks" not in results:
         return
     flops, speed = (results["peaks"][name] / 1e9 for name in ("flops", "bytes_per_s"))
     yield (
-        f"Floors at {flops:.0f} GFLOP/s (matrix product) and {speed:.0f} GB/s (memory), "
-        "of which the larger counts:"
+        f"Floors, the larger of operations at {flops:.0f} GFLOP/s (matrix product) and bytes at "
+        f"{speed:.0f} GB/s (memory):"
     )
     for name, floor in results["floors"].items():
         yield (
@@ -139,31 +138,28 @@ def _megabytes(value: int | None) -> str:
 
 def origin(results: dict[str, Any]) -> str:
     """Date, machine, versions, commit and command, in a sentence."""
-    machine, versions, git = results["machine"], results["versions"], results["git"]
+    machine, versions = results["machine"], results["versions"]
     device = results["device"]["name"] or f"{machine['cores']} cores of {machine['processor']}"
-    commit = "no commit" if git["commit"] is None else f"commit {git['commit'][:10]}"
-    state = " with changes" if git["dirty"] else ""
+    commit = _commit(results["git"])
+    if BEFORE in results:
+        commit += f", before: {_commit(results[BEFORE])}"
     packages = ", ".join(f"{name} {versions[name]}" for name in ("jax", "torch") if versions[name])
     return (
-        f"{results['date'][:10]}, {device}, {machine['os']}, {packages}, {commit}{state}; "
+        f"{results['date'][:10]}, {device}, {machine['os']}, {packages}, {commit}; "
         f"{results['method']['repeats']} repeats: `{results['command']}`."
     )
 
 
+def _commit(git: dict[str, Any]) -> str:
+    commit = "no commit" if git["commit"] is None else f"commit {git['commit'][:10]}"
+    return f"{commit} with changes" if git["dirty"] else commit
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Print the Markdown table of one results file."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.report", description="Print a results file as a Markdown table."
-    )
+    parser = script.parser("benchmarks.results_table", __doc__)
     parser.add_argument("file", help="what `python -m benchmarks` wrote", metavar="FILE")
-    file = parser.parse_args(arguments).file
-    try:
-        table = markdown_table(json.loads(Path(file).read_text()))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        why = f"{type(error).__name__}: {error}"
-        print(f"FILE was {file!r}; it must be a results file ({why})", file=sys.stderr)
-        return 2
-    print(table)
+    print(markdown_table(script.read_results(parser, parser.parse_args(arguments).file)))
     return 0
 
 
