@@ -1,31 +1,27 @@
-"""Gradients of maml_jax and of your own code, held to plain PyTorch. `python -m parity --help`."""
+"""Meta-gradients of maml_jax and of your own code, compared with plain PyTorch.
 
-from typing import TYPE_CHECKING, Any
+`python -m parity --help` says what the command does; `parity.check` is for your own code.
+"""
+
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 if TYPE_CHECKING:
     from parity.checking import check
     from parity.diagnosis import Diagnosis, diagnose
     from parity.problem import Problem, in_eval_mode
-    from parity.reference import Task
+    from parity.torch_tools import Task
+
+# On first use, because PyTorch may be missing, which `python -m parity` reports in one line.
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "checking": ["check"],
+        "diagnosis": ["Diagnosis", "diagnose"],
+        "problem": ["Problem", "in_eval_mode"],
+        "torch_tools": ["Task"],
+    },
+)
 
 __all__ = ["Diagnosis", "Problem", "Task", "check", "diagnose", "in_eval_mode"]
-
-_HOMES = {
-    "Diagnosis": "diagnosis",
-    "Problem": "problem",
-    "Task": "reference",
-    "check": "checking",
-    "diagnose": "diagnosis",
-    "in_eval_mode": "problem",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import on first use: PyTorch may be missing, which `python -m parity` says in one line."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'parity' has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(f"parity.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value

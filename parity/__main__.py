@@ -1,11 +1,11 @@
-"""`python -m parity`: the table of errors."""
+"""`python -m parity`: the relative errors of maml_jax against PyTorch."""
 
 import argparse
 import json
 import os
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +14,6 @@ from maml_jax.extras import require
 from parity.oracles import ORACLES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from parity.cells import Cell
     from parity.compare import Errors
 
@@ -24,50 +22,59 @@ _DESCRIPTION = """\
 Compare the learners of maml_jax with plain PyTorch, in float64, from the same weights and the same
 episodes: the query loss, the weights after every inner step, and the meta-gradient.
 
-A cell is named algorithm/model/inner steps and, where they say something, the way that the inner
-gradient is differentiated, the inner optimiser, and a number of outer updates by Adam, after each
-of which the meta-parameters are compared: maml/mlp/5/mixed/adam, reptile/mlp/1/100-updates. Its
-figures are relative errors; parity/errors.py defines them, and parity/rounding.py those of float32.
+A comparison is called a cell and is named algorithm/model/inner steps, followed by the way that the
+inner gradient is differentiated, the inner optimizer, and a number of outer updates by Adam after
+each of which the meta-parameters are compared, where these apply: maml/mlp/5/mixed/adam,
+reptile/mlp-sinusoid/1/100-updates. All figures are relative errors; parity/relative_error.py
+defines them, and parity/rounding.py those of float32.
 """
 _EXIT_STATUS = """\
-exit status: 0 if every error is within the bound, 1 if one is not, 2 if the arguments are wrong
+exit status: 0 if every error is within its bound, 1 if one is not, 2 if the arguments are wrong
 
 examples:
   python -m parity                       the default cells, minutes on two cores
   python -m parity --all                 every cell, several times as long
-  python -m parity --as-trained          compiled exactly as for training: longer too
-  python -m parity --float32             and what float32 costs on each side
-  python -m parity --against higher      held to a library that nobody here wrote
-  python -m parity --only mlp            the cells whose names contain mlp
-  python -m parity --only /5/ --json     those of five inner steps, for a program to read
+  python -m parity --as-trained          compiled exactly as for training, which takes longer
+  python -m parity --float32             also what float32 costs on each side
+  python -m parity --against higher      compared with a library that others wrote
+  python -m parity --only maml/mlp       the cells of MAML on the model mlp
+  python -m parity --only mlp gru-sequences    the cells of these models
+  python -m parity --only reptile --list       the names of Reptile's cells
+  python -m parity --only 5 --json       those of five inner steps, for a program to read
 """
+PROGRESS_EVERY = 30.0
+"""Seconds between two lines of progress where the output is no terminal."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the cells that `arguments` ask for, print their errors, and return the exit status."""
+    """Run the cells that `arguments` select, print their errors, and return the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        # The arrays are small, and threads that wait for one another cost more than they compute.
+        # The arrays are small: several threads would cost more in waiting than they gain.
         require("torch", "parity").set_num_threads(1)
         against = _against(options)
         cells = _cells(options)
         if options.out is not None and not options.out.parent.is_dir():
-            raise InputError(f"--out was {options.out}; its folder must exist.")
+            raise InputError(f"`out` was {options.out}; its folder must exist.")
     except InputError as error:
-        print(f"parity: {error}", file=sys.stderr)
+        message = str(error).replace("`only`", "--only").replace("`out`", "--out")
+        print(f"parity: {message}", file=sys.stderr)
         return 2
-    from parity import report
-    from parity.circumstances import circumstances
+    if options.list:
+        print("\n".join(cell.name for cell in cells))
+        return 0
+    from parity import cell_report
+    from parity.run_metadata import run_metadata
 
-    facts = circumstances(" ".join(["python -m parity", *_spelled(options)]))
+    metadata = run_metadata(" ".join(["python -m parity", *_effective(options)]))
     started = time.monotonic()
     results = _run(cells, options)
     seconds = time.monotonic() - started
-    found = facts | report.record(results, against) | {"seconds": round(seconds, 1)}
+    found = metadata | cell_report.to_json(results, against) | {"seconds": round(seconds, 1)}
     text = json.dumps(found, indent=1, allow_nan=False)
     if options.out is not None:
         options.out.write_text(text + "\n")
-    print(text if options.json else report.as_table(results, against, seconds))
+    print(text if options.json else cell_report.to_table(results, against, seconds))
     return 0 if all(result.passed for result in results) else 1
 
 
@@ -78,48 +85,57 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXIT_STATUS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--only", metavar="TEXT", default="", help="cells whose name contains TEXT")
     parser.add_argument(
-        "--all", action="store_true", help="the cells that take long too; --only finds them as well"
+        "--only",
+        nargs="+",
+        metavar="PARTS",
+        default=[],
+        help="the cells whose names have these parts in a row, such as maml/mlp, mlp or mlp/5; "
+        "those that take long too",
+    )
+    parser.add_argument("--all", action="store_true", help="the cells that take long too")
+    parser.add_argument(
+        "--list", action="store_true", help="print the names of the cells and compute nothing"
     )
     parser.add_argument(
         "--against",
         choices=ORACLES,
-        help="hold the learners to this library, which pip install 'maml-jax[oracles]' has, in the "
-        "cells that it can express (default: this package's plain PyTorch loops)",
+        help="compare with this library, in the cells that it can express; "
+        "pip install 'maml-jax[oracles]' installs both (default: plain PyTorch loops)",
     )
     parser.add_argument(
         "--float32",
         action="store_true",
-        help="the meta-gradient in float32 too, each side against float64 and against the other; "
-        "about half as long again",
+        help="compute the meta-gradient in float32 too, and compare each side with float64 and "
+        "with the other; about half as long again",
     )
     parser.add_argument(
         "--json",
         action="store_true",
-        help="print one JSON object: versions, bound, cells; an error that is no number is null",
+        help="print one JSON object with versions, bounds and cells; an error that is not a finite "
+        "number is null",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write that object to FILE")
     parser.add_argument(
         "--seed",
         type=_seed,
         default=0,
-        help="of the weights and the episodes, an integer of at least 0 (default: 0)",
+        help="seed of the weights and the episodes, an integer of at least 0 (default: 0)",
     )
     parser.add_argument(
         "--as-trained",
         action="store_true",
-        help="compile the JAX side exactly as training does; else, on a CPU, without XLA's "
-        "optimisations, which take several times as long as all the rest",
+        help="compile the JAX side exactly as training does; by default, on a CPU, XLA's "
+        "optimisations are left out, which take several times as long as everything else",
     )
     return parser
 
 
-def _spelled(options: argparse.Namespace) -> list[str]:
-    """The options that decide what is found."""
+def _effective(options: argparse.Namespace) -> list[str]:
+    """The options that affect the results."""
     words = [f"--{name}" for name in ("all", "float32") if getattr(options, name)]
     words += ["--as-trained"] * options.as_trained
-    words += ["--only", options.only] if options.only else []
+    words += ["--only", *options.only] if options.only else []
     words += ["--against", options.against] if options.against else []
     return words + (["--seed", str(options.seed)] if options.seed else [])
 
@@ -131,7 +147,7 @@ def _seed(text: str) -> int:
 
 
 def _against(options: argparse.Namespace) -> str:
-    """What the learners are held to, by name and version.
+    """The name and version of what the learners are compared with.
 
     Raises:
       InputError: it is not installed.
@@ -143,29 +159,19 @@ def _against(options: argparse.Namespace) -> str:
 
 
 def _cells(options: argparse.Namespace) -> "list[Cell]":
-    """Those that the options ask for.
+    """The cells that the options select.
 
     Raises:
       InputError: there are none.
     """
-    from parity.cells import CELLS, INNER_STEPS, MODELS
+    from parity.cells import CELLS, select
 
-    known = [c for c in CELLS if options.against is None or ORACLES[options.against].expresses(c)]
-    everything = options.all or options.only
-    cells = [c for c in known if options.only in c.name and (everything or c.by_default)]
-    if not cells:
-        algorithms = dict.fromkeys(cell.algorithm for cell in known)
-        parts = (algorithms, MODELS, map(str, INNER_STEPS), _rest(known))
-        raise InputError(
-            f"no cell's name contains {options.only!r}; the names are made of "
-            f"{' / '.join(' | '.join(part) for part in parts)}"
-        )
-    return cells
-
-
-def _rest(cells: "Iterable[Cell]") -> list[str]:
-    """The parts of names after the inner steps."""
-    return list(dict.fromkeys(part for cell in cells for part in cell.name.split("/")[3:]))
+    oracle = ORACLES[options.against] if options.against else None
+    known = [cell for cell in CELLS if oracle is None or oracle.expresses(cell)]
+    if options.only:
+        chosen = {cell for pattern in options.only for cell in select(known, pattern)}
+        return [cell for cell in known if cell in chosen]
+    return [cell for cell in known if options.all or cell.by_default]
 
 
 def _run(cells: "list[Cell]", options: argparse.Namespace) -> "list[Errors]":
@@ -182,18 +188,43 @@ def _run(cells: "list[Cell]", options: argparse.Namespace) -> "list[Errors]":
             float32=options.float32,
         )
 
-    progress = sys.stderr.isatty()
-    results = []
     # Most of the time goes to XLA's compiler, which leaves the interpreter free for another cell.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for result in pool.map(run, cells):
-            results.append(result)
-            if progress:
-                line = f"\r\033[K{len(results)}/{len(cells)} {result.cell.name}"
-                print(line, end="", file=sys.stderr, flush=True)
-    if progress:
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
-    return results
+        pending = {pool.submit(run, cell): cell for cell in cells}
+        try:
+            results = {}
+            progress = _Progress(len(cells))
+            for future in as_completed(pending):
+                results[pending[future]] = future.result()
+                progress.show(len(results), pending[future].name)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # else the pool would finish all cells first
+            raise
+    progress.close()
+    return [results[cell] for cell in cells]
+
+
+class _Progress:
+    """How many cells are done: one line that is overwritten, or a line now and then in a file."""
+
+    def __init__(self, total: int):
+        self.total = total
+        self.terminal = sys.stderr.isatty()
+        self.started = self.shown = time.monotonic()
+
+    def show(self, done: int, name: str) -> None:
+        now = time.monotonic()
+        if not self.terminal and now - self.shown < PROGRESS_EVERY:
+            return
+        self.shown = now
+        left = (now - self.started) / done * (self.total - done)
+        line = f"{done}/{self.total} cells, about {left:.0f} s left, last {name}"
+        before, after = ("\r\033[K", "") if self.terminal else ("", "\n")
+        print(before + line, end=after, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self.terminal:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

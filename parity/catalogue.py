@@ -1,7 +1,7 @@
-"""The mistakes that implementations of MAML are known for, each as a switch of one program.
+"""The known mistakes of MAML implementations, each as a switch of one program.
 
-The program computes the meta-gradient with any of the switches turned, so that a mistake, or two
-together, costs a run and not a compilation.
+One compiled program computes the meta-gradient for any setting of the switches, so that a mistake,
+or two together, cost a run and no compilation.
 """
 
 from copy import copy
@@ -19,54 +19,55 @@ from parity.problem import Problem
 
 WEIGHT_DECAYS = (1e-4, 5e-4, 1e-3, 1e-2)
 NONE = 1e100
-"""A limit that nothing meets; an infinite one would make NaN of its derivative."""
+"""A limit that nothing reaches; the derivative of an infinite one would be NaN."""
 CLIPS = (0.1, 0.25, 0.5, 1.0, 5.0, 10.0)
 
 
 class Switches(NamedTuple):
-    """How a meta-gradient is computed; the defaults are the right way."""
+    """How a meta-gradient is computed; the defaults are correct."""
 
     second_order: float = 1.0
     swapped: float = 0.0
-    """Adapts to the query set, is judged on the support set."""
+    """Adapt to the query set and evaluate on the support set."""
     extra_steps: int = 0
     rate: float = 1.0
-    """The factor of the inner rate."""
+    """A factor of the inner rate."""
     head_only: float = 0.0
+    """Adapt the head alone."""
     softmax: float = 0.0
-    """Applied to the outputs before a loss that applies one."""
+    """Apply a softmax to the outputs before a loss that applies one itself."""
     evaluation: float = 0.0
-    """Batch norm by fixed statistics."""
+    """Normalise by fixed statistics in batch norm."""
     together: float = 0.0
-    """Queries in one batch with the support set."""
+    """Put the queries into one batch with the support set."""
     decay: float = 0.0
-    """Weight decay in the inner steps."""
+    """The weight decay in the inner steps."""
     clip: float = NONE
-    """Largest norm of the whole inner gradient."""
+    """The largest norm of the whole inner gradient."""
     clip_value: float = NONE
-    """Largest element of the inner gradient."""
+    """The largest element of the inner gradient."""
     chained: float = 0.0
-    """A task starts from the weights that the last one left."""
+    """Start each task from the adapted weights of the task before."""
     accumulated: float = 0.0
-    """The inner gradients are added to the outer one."""
+    """Add the inner gradients to the outer one."""
     factor: float = 1.0
-    """Of the whole meta-gradient."""
+    """A factor of the whole meta-gradient."""
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A known mistake: its name, and the switches that it turns."""
+    """A known mistake: its name, and the switches that it sets."""
 
     name: str
-    turns: dict[str, Any]
+    sets: dict[str, Any]
 
     def compatible(self, other: "Mistake") -> bool:
         """Whether both can be made at once."""
-        return not self.turns.keys() & other.turns.keys()
+        return not self.sets.keys() & other.sets.keys()
 
 
 def mistakes(problem: Problem) -> list[Mistake]:
-    """Those that can be made on this problem."""
+    """The mistakes that can be made on this problem."""
     support, query = problem.episodes.support.y, problem.episodes.query.y
     tasks, n_support, n_query = support.shape[0], support.shape[1], query.shape[1]
     classification = jnp.issubdtype(support.dtype, jnp.integer)
@@ -117,7 +118,7 @@ def mistakes(problem: Problem) -> list[Mistake]:
 
 
 class Catalogue:
-    """The meta-gradients of one problem, right and wrong."""
+    """The meta-gradients of one problem, correct and with every mistake."""
 
     def __init__(self, problem: Problem):
         self.problem = problem.in_float64()
@@ -125,16 +126,16 @@ class Catalogue:
         self._program = jax.jit(partial(_meta_gradient, self.problem))
 
     def on(self, problem: Problem) -> "Catalogue":
-        """That of a problem with other weights and tasks, else the same: nothing compiles anew."""
+        """The catalogue for other weights and tasks of the same problem, without a compilation."""
         other = copy(self)
         other.problem = problem.in_float64()
         return other
 
     def gradient(self, *made: Mistake) -> Any:
-        """The meta-gradient with these mistakes made, like the problem's `params`."""
+        """The meta-gradient with these mistakes, a pytree like the problem's `params`."""
         switches = Switches()
         for mistake in made:
-            switches = switches._replace(**mistake.turns)
+            switches = switches._replace(**mistake.sets)
         with jax.enable_x64(True):
             episodes = self.problem.episodes
             if switches.swapped:
@@ -144,7 +145,7 @@ class Catalogue:
         return jax.device_get(gradient)
 
     def pairs(self) -> list[tuple[Mistake, Mistake]]:
-        """All pairs that can be made at once."""
+        """All pairs of mistakes that can be made at once."""
         return [(a, b) for a, b in combinations(self.mistakes, 2) if a.compatible(b)]
 
 
@@ -166,7 +167,7 @@ def _meta_gradient(problem: Problem, params: Any, episodes: Any, s: Switches) ->
         alone = outputs(weights, episode.query.x)
         return problem.loss(jnp.where(s.together > 0, joint, alone), episode.query.y)
 
-    def moves(path):
+    def adapts(path):
         return 1.0 if problem.is_head(path_name(path)) else 1.0 - s.head_only
 
     def adapt(start, support):
@@ -177,18 +178,18 @@ def _meta_gradient(problem: Problem, params: Any, episodes: Any, s: Switches) ->
             constant = jax.tree.map(lax.stop_gradient, exact)
             total = jax.tree.map(lambda t, g: t + taken * g, total, constant)
 
-            def moved(path, w, g, c):
+            def direction(path, w, g, c):
                 g = jnp.where(s.second_order > 0, g, c) + s.decay * w
-                return jnp.clip(g, -s.clip_value, s.clip_value) * moves(path)
+                return jnp.clip(g, -s.clip_value, s.clip_value) * adapts(path)
 
-            slope = jax.tree.map_with_path(moved, fast, exact, constant)
+            slope = jax.tree.map_with_path(direction, fast, exact, constant)
             norm = jnp.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(slope)))
             shrink = jnp.where(norm > s.clip, s.clip / norm, 1.0)
             rate = problem.inner_lr * s.rate * taken * shrink
             return (jax.tree.map(lambda w, g: w - rate * g, fast, slope), total), None
 
         nothing = jax.tree.map(jnp.zeros_like, start)
-        steps = jnp.arange(problem.inner_steps + 1)  # one more than is right, taken or not
+        steps = jnp.arange(problem.inner_steps + 1)  # one more than correct, taken or not
         return lax.scan(step, (start, nothing), steps)[0]
 
     def objective(start, episode):

@@ -1,4 +1,4 @@
-"""One cell on both sides, and how far apart they are."""
+"""One cell computed by JAX and by PyTorch, and the relative errors between the two."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,18 +8,18 @@ import numpy as np
 
 import maml_jax as mj
 from maml_jax.types import Apply
-from parity.cells import ALGORITHMS, Cell, build
-from parity.errors import BOUND, OUTER_BOUND, nan_is_largest, relative_error
-from parity.reference import Reference
+from parity.backends import BackendResult, run_jax, run_torch, starting_point
+from parity.cells import COMPARISONS, Cell, build_inputs
+from parity.relative_error import BOUND, OUTER_BOUND, nan_is_largest, relative_error
 from parity.rounding import Rounding, rounding
-from parity.sides import Side, jax_side, starting_point, torch_side
+from parity.torch_tools import Reference
 
 Learner: TypeAlias = Callable[[Apply], mj.MetaLearner]
 
 
 @dataclass(frozen=True)
 class Errors:
-    """The relative errors of one cell, without unit, as `parity.errors` defines them."""
+    """The relative errors of one cell, without unit, as `parity.relative_error` defines them."""
 
     cell: Cell
     loss: float
@@ -28,23 +28,23 @@ class Errors:
     """Of the weights after 0, 1, …, `inner_steps` inner steps."""
     meta_gradient: float
     worst: str
-    """Where the largest of them is, like `meta-gradient head.weight`."""
+    """Where the largest of them is, such as `meta-gradient head.weight`."""
     outer: float = 0.0
-    """Of the meta-parameters after the cell's outer updates, the largest of all; 0 without any."""
+    """Of the meta-parameters, the largest after any of the cell's outer updates; 0 without any."""
     float32: Rounding | None = None
-    """The meta-gradient's in float32, if it was asked for."""
+    """The errors of the meta-gradient in float32, if they were asked for."""
 
     @property
     def largest_weights(self) -> float:
-        """Over the inner steps; NaN if any is NaN."""
+        """The largest over the inner steps; NaN if any is NaN."""
         return float(np.max(self.weights))
 
     @property
     def passed(self) -> bool:
-        """Whether all are within their bounds; NaN is not."""
+        """Whether all errors are within their bounds; NaN is not."""
         errors = (self.loss, self.largest_weights, self.meta_gradient)
-        double = all(error <= BOUND for error in errors) and self.outer <= OUTER_BOUND
-        return double and (self.float32 is None or self.float32.passed)
+        float64 = all(error <= BOUND for error in errors) and self.outer <= OUTER_BOUND
+        return float64 and (self.float32 is None or self.float32.passed)
 
 
 def compare(
@@ -60,32 +60,34 @@ def compare(
 
     Args:
       cell: what to compare.
-      learner: `learner(apply)` makes the learner to test; None: the cell's own.
-      reference: what to hold it to; None: the cell's own.
-      seed: for weights and episodes.
-      as_trained: compile the learner exactly as training does; else, on a CPU, without XLA's
-        optimisations, which take several times as long as all the rest.
+      learner: `learner(apply)` makes the learner to test; None: that of the cell.
+      reference: the PyTorch algorithm to compare it with; None: that of the cell.
+      seed: of the weights and the episodes.
+      as_trained: compile the learner exactly as training does. False, on a CPU: without XLA's
+        optimisations, which take several times as long as everything else.
       float32: compute the meta-gradient in float32 as well.
     """
-    problem = build(cell, seed)
-    tested = (learner or cell.learner)(problem.apply)
-    meta = starting_point(tested, problem.params, seed)
-    ours = jax_side(cell, tested, meta, problem.episodes, as_trained=as_trained)
-    held_to = reference or ALGORITHMS[cell.algorithm].reference
-    theirs = torch_side(cell, held_to, meta, problem.episodes)
-    errors = measure(cell, ours, theirs)
+    params, apply, episodes = build_inputs(cell, seed)
+    tested = (learner or cell.learner)(apply)
+    expected = reference or COMPARISONS[cell.algorithm].reference
+    meta = starting_point(tested, params, seed)
+    of_jax = run_jax(cell, tested, meta, episodes, as_trained=as_trained)
+    of_torch = run_torch(cell, expected, meta, episodes)
+    errors = measure(cell, of_jax, of_torch)
     if not float32:
         return errors
-    exact = theirs.meta_gradient
-    single = rounding(cell, tested, held_to, meta, problem.episodes, exact, as_trained=as_trained)
+    exact = of_torch.meta_gradient
+    single = rounding(cell, tested, expected, meta, episodes, exact, as_trained=as_trained)
     return replace(errors, float32=single)
 
 
-def measure(cell: Cell, ours: Side, theirs: Side) -> Errors:
-    """How far `ours` is from the reference `theirs`.
+def measure(cell: Cell, ours: BackendResult, theirs: BackendResult) -> Errors:
+    """The relative errors of `ours` against the reference `theirs`.
 
-    A step that one side alone has taken is infinitely wrong. Different tasks or different weights
-    are no matter of degree and raise a `ValueError`.
+    An inner step that only one of them has taken is an infinite error.
+
+    Raises:
+      ValueError: they have different tasks or different weights.
     """
     found = {"loss": relative_error({"": ours.loss}, {"": theirs.loss})}
     for a, b in zip(ours.trajectories, theirs.trajectories, strict=True):

@@ -13,32 +13,33 @@ from maml_jax.core.trees import by_path
 from maml_jax.errors import InputError
 from parity.catalogue import Catalogue
 from parity.problem import Problem
+from parity.relative_error import array_error, norm
 
 ROUNDING = {"float64": 1e-9, "float32": 1e-4}
-"""The largest relative error that rounding explains, by the precision of what is judged."""
+"""The largest relative error that rounding explains, by the precision of the gradient."""
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found; `print` it."""
+    """The verdict; `print` it."""
 
     correct: bool
     error: float
     """‖theirs − true‖ / ‖true‖."""
     cosine: float
-    """Of the angle between theirs and the true one."""
+    """The cosine of the angle between theirs and the true one."""
     norm_ratio: float
     """‖theirs‖ / ‖true‖."""
     layers: dict[str, float]
     """The relative errors of the arrays that differ, in the network's order."""
     first_step: int | None
-    """After how many inner steps weights first differ; None: they do not, or were not given."""
+    """The inner step after which weights first differ; None: they do not, or were not given."""
     first_step_layers: tuple[str, ...]
     """Which weights differ there."""
     mistakes: tuple[str, ...]
-    """The known mistakes that together give theirs to rounding; none if correct or unknown."""
+    """The known mistakes that together give theirs to rounding; empty if correct or unknown."""
     alternatives: tuple[tuple[str, ...], ...]
-    """Others that give the same on this problem."""
+    """Other mistakes that give the same gradient on this problem."""
     residual: float
     """‖theirs − best explanation‖ / ‖theirs‖; the best explanation may be the true one."""
     closest: tuple[str, ...]
@@ -81,95 +82,101 @@ def diagnose(
     """Compare a meta-gradient with the true one and with those of the known mistakes.
 
     Args:
-      theirs: a pytree like `problem.params` (see `parity.weights.to_flax` for PyTorch's layout).
-      problem: what it is the meta-gradient of.
-      trajectory: of the first task, their weights after 0, 1, … inner steps, to tell which step
-        first differs.
-      rounding: the largest relative error that is none; None: 1e-9, or 1e-4 if theirs is float32.
-      catalogue: one made earlier for this problem, to save its compilation.
+      theirs: the meta-gradient to check, a pytree like `problem.params`
+        (`parity.conversion.to_flax` converts from PyTorch's layout).
+      problem: the problem that it belongs to.
+      trajectory: their weights after 0, 1, … inner steps on the first task, to find the first step
+        that differs.
+      rounding: the largest relative error that counts as rounding; None: 1e-9, or 1e-4 if theirs
+        is float32.
+      catalogue: a catalogue made earlier for this problem, which saves its compilation.
 
     Raises:
       InputError: `theirs` has other arrays than `problem.params`, or some that are not finite.
     """
     catalogue = catalogue or Catalogue(problem)
-    mine, given = by_path(problem.params), by_path(theirs)
-    if {p: np.shape(a) for p, a in mine.items()} != {p: np.shape(a) for p, a in given.items()}:
-        odd = sorted(p for p in mine.keys() | given.keys() if p not in mine or p not in given)
-        odd += [p for p in mine if p in given and np.shape(mine[p]) != np.shape(given[p])]
-        raise InputError(f"`theirs` differs from the weights in names or shapes: {', '.join(odd)}.")
-    if rounding is None:
-        narrow = any(np.asarray(a).dtype == np.float32 for a in given.values())
-        rounding = ROUNDING["float32" if narrow else "float64"]
-    wrong = {p: np.asarray(a, np.float64) for p, a in given.items()}
-    if not all(np.isfinite(a).all() for a in wrong.values()):
-        bad = [p for p, a in wrong.items() if not np.isfinite(a).all()]
-        raise InputError(f"`theirs` is not finite in {', '.join(bad)}.")
-    truth = by_path(catalogue.gradient())
-    whole = _norm(truth)
+    given, precision = _checked(theirs, problem)
+    rounding = ROUNDING[precision] if rounding is None else rounding
+    true = by_path(catalogue.gradient())
+    whole = norm(true)
     if not math.isfinite(whole):
         raise InputError(
             "`problem` has a meta-gradient that is not finite; is `inner_lr` too large?"
         )
-    layers = {p: _array_error(wrong[p], truth[p], whole) for p in truth}
-    error = _distance(wrong, truth) / max(whole, 1e-300)
-    steps = _first_difference(problem, trajectory, rounding)
-    differing = {p: e for p, e in layers.items() if e > rounding}
-    correct = not differing and steps is None
-    inner = sum(float(np.vdot(wrong[p], truth[p])) for p in truth)
-    sizes = _norm(wrong) * whole
-    found: list[tuple[float, tuple[str, ...]]] = []
-    if not correct:
-        found = _explanations(wrong, truth, catalogue, rounding)
-    fitting = [names for residual, names in found if residual <= rounding]
+    errors = {path: array_error(given[path], true[path], whole) for path in true}
+    differing = {path: error for path, error in errors.items() if error > rounding}
+    first = _first_difference(problem, trajectory, rounding)
+    correct = not differing and first is None
+    explanations = [] if correct else _explanations(given, true, catalogue, rounding)
+    fitting = [mistakes for residual, mistakes in explanations if residual <= rounding]
     fewest = min(map(len, fitting), default=0)
-    best = [names for names in fitting if len(names) == fewest]
-    closest = min(found, default=(error, ()), key=lambda entry: entry[0])
+    mistakes, *alternatives = [names for names in fitting if len(names) == fewest] or [()]
+    error = _distance(given, true) / max(whole, 1e-300)
+    residual, closest = min(explanations, default=(error, ()), key=lambda entry: entry[0])
+    dot = sum(float(np.vdot(given[path], true[path])) for path in true)
+    norms = norm(given) * whole
     return Diagnosis(
         correct=correct,
         error=error,
-        cosine=inner / sizes if sizes else 0.0,
-        norm_ratio=_norm(wrong) / whole if whole else math.inf,
+        cosine=dot / norms if norms else 0.0,
+        norm_ratio=norm(given) / whole if whole else math.inf,
         layers=differing,
-        first_step=None if steps is None else steps[0],
-        first_step_layers=() if steps is None else steps[1],
-        mistakes=best[0] if best else (),
-        alternatives=tuple(best[1:]),
-        residual=closest[0],
-        closest=closest[1],
+        first_step=None if first is None else first[0],
+        first_step_layers=() if first is None else first[1],
+        mistakes=mistakes,
+        alternatives=tuple(alternatives),
+        residual=residual,
+        closest=closest,
     )
 
 
+def _checked(theirs: Any, problem: Problem) -> tuple[dict[str, np.ndarray], str]:
+    """`theirs` by paths in float64, and the precision that it had."""
+    expected, given = by_path(problem.params), by_path(theirs)
+    shapes, given_shapes = ({p: np.shape(a) for p, a in tree.items()} for tree in (expected, given))
+    if shapes != given_shapes:
+        paths = sorted(shapes.keys() ^ given_shapes.keys())
+        paths += [p for p in shapes if given_shapes.get(p, shapes[p]) != shapes[p]]
+        raise InputError(
+            f"`theirs` differs from the weights in names or shapes: {', '.join(paths)}."
+        )
+    single = any(np.asarray(array).dtype == np.float32 for array in given.values())
+    wide = {path: np.asarray(array, np.float64) for path, array in given.items()}
+    infinite = [path for path, array in wide.items() if not np.isfinite(array).all()]
+    if infinite:
+        raise InputError(f"`theirs` is not finite in {', '.join(infinite)}.")
+    return wide, "float32" if single else "float64"
+
+
 def _explanations(
-    wrong: dict[str, np.ndarray],
-    truth: dict[str, np.ndarray],
+    given: dict[str, np.ndarray],
+    true: dict[str, np.ndarray],
     catalogue: Catalogue,
     rounding: float,
 ) -> list[tuple[float, tuple[str, ...]]]:
     """Residuals of the single mistakes and, where none fits, of pairs."""
-    # PyTorch's `allow_unused` has None where a weight was not reached, and people make zeros of it.
-    size = _norm(truth)
-    missing = [
-        p for p in truth if not wrong[p].any() and np.linalg.norm(truth[p]) > rounding * size
-    ]
-    if not any(array.any() for array in wrong.values()):
+    # With `allow_unused` PyTorch returns None for a weight that was not reached, often made zero.
+    size = norm(true)
+    missing = [p for p in true if not given[p].any() and np.linalg.norm(true[p]) > rounding * size]
+    if not any(array.any() for array in given.values()):
         return [(0.0, ("no weight reached: every gradient was None, treated as zero",))]
     note = (f"None treated as zero in {', '.join(missing)}",) if missing else ()
-    seen = {p: a for p, a in wrong.items() if p not in missing}
+    seen = {p: a for p, a in given.items() if p not in missing}
 
     def residual(gradient: dict[str, np.ndarray]) -> float:
         rest = {p: gradient[p] for p in seen}
-        # By array too: an error in a small one must not hide behind the size of the others.
-        by_array = max(_array_error(seen[p], rest[p], _norm(rest)) for p in seen)
-        return max(_distance(seen, rest) / max(_norm(seen), 1e-300), by_array)
+        # By array too: an error in a small array must not hide behind the size of the others.
+        by_array = max(array_error(seen[p], rest[p], norm(rest)) for p in seen)
+        return max(_distance(seen, rest) / max(norm(seen), 1e-300), by_array)
 
-    plain = residual(truth)
+    plain = residual(true)
     found: list[tuple[float, tuple[str, ...]]] = [(plain, note)] if note else []
     if note and plain <= rounding:
         return found
     single = []
     for mistake in catalogue.mistakes:
         gradient = by_path(catalogue.gradient(mistake))
-        if _distance(gradient, truth) > rounding * size:  # else it makes no difference here
+        if _distance(gradient, true) > rounding * size:  # else it makes no difference here
             single.append(mistake)
             found.append((residual(gradient), (*note, mistake.name)))
     if any(value <= rounding for value, _ in found):
@@ -193,25 +200,16 @@ def _first_difference(
         path = jax.device_get(jax.jit(learner.trajectory)(wide.params, support))
     for step in range(max(len(trajectory), wide.inner_steps + 1)):
         if step >= len(trajectory) or step > wide.inner_steps:
-            return step, ("a step that one side alone has taken",)
+            return step, ("a step that only one of the two has taken",)
         mine = by_path(jax.tree.map(lambda leaf, step=step: leaf[step], path))
         given = by_path(trajectory[step])
-        whole = _norm(mine)
+        whole = norm(mine)
         wide_given = {p: np.asarray(given[p], np.float64) for p in mine}
-        differing = [p for p in mine if _array_error(wide_given[p], mine[p], whole) > rounding]
+        differing = [p for p in mine if array_error(wide_given[p], mine[p], whole) > rounding]
         if differing:
             return step, tuple(differing)
     return None
 
 
-def _array_error(a: np.ndarray, b: np.ndarray, whole: float) -> float:
-    """As `parity.compare` has it: arrays that are zero but for rounding are measured by all."""
-    return float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(b)), 1e-2 * whole, 1e-300)
-
-
-def _norm(arrays: dict[str, np.ndarray]) -> float:
-    return math.sqrt(sum(float(np.sum(np.square(a))) for a in arrays.values()))
-
-
 def _distance(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:
-    return _norm({p: a[p] - b[p] for p in b})
+    return norm({p: a[p] - b[p] for p in b})

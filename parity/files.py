@@ -1,4 +1,7 @@
-"""Files of PyTorch's weights, `torch.save` of a `state_dict`, as bytes."""
+"""Files of PyTorch's weights, `torch.save` of a `state_dict`, as bytes.
+
+`maml_jax.exchange` finds this module by the entry point `.pt` of the group `maml_jax.weight_files`.
+"""
 
 import io
 from collections.abc import Mapping
@@ -11,7 +14,7 @@ from maml_jax.errors import InputError
 
 
 def to_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """The content of a .pt file that holds `arrays` as a `state_dict`."""
+    """The content of a .pt file with `arrays` as a `state_dict`; equal arrays give equal bytes."""
     buffer = io.BytesIO()
     torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, buffer)
     return buffer.getvalue()
@@ -20,15 +23,19 @@ def to_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
 def from_bytes(content: bytes, file: Path) -> dict[str, np.ndarray]:
     """The arrays of a .pt file, in its order; bfloat16 becomes float32, exactly.
 
-    The `content` of `file`, which errors name, may be a `state_dict` or a dict that has one under
-    that name. It is read by `weights_only=True`: it cannot run anything.
+    The content may be a `state_dict`, or a dict that has one under that name. It is read with
+    `weights_only=True`, so that it cannot run any code.
+
+    Args:
+      content: the bytes of the file.
+      file: its path, for error messages.
 
     Raises:
-      InputError: it is no such file.
+      InputError: the content is something else.
     """
     try:
         held = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # bytes can be wrong in as many ways as a parser has exceptions
+    except Exception as error:  # a parser of malformed bytes raises many types
         raise InputError(
             f"`file` was {file}, which is no file of tensors, or not of tensors alone "
             f"({type(error).__name__})."

@@ -1,4 +1,4 @@
-"""A MAML problem, as a diagnosis takes it."""
+"""The problem whose meta-gradient a diagnosis checks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,14 +9,18 @@ import numpy as np
 from flax import nnx
 
 import maml_jax as mj
-from maml_jax.algorithms.anil import is_head
 from maml_jax.models.layers import BatchNorm, Conv, max_pool
 from maml_jax.types import Apply, Loss, Params
 
 
+def is_head(path: str) -> bool:
+    """Whether a weight belongs to the last layer, which the models of `maml_jax` call `head`."""
+    return path.split("/")[0] == "head"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """What a meta-gradient of MAML is taken of.
+    """A network, tasks, and how MAML adapts to them.
 
     $$\\tfrac1T \\sum_t \\tfrac{d}{d\\theta} L_{Q_t}(\\varphi_{t,K}), \\qquad
       \\varphi_{k+1} = \\varphi_k - \\alpha\\nabla L_S(\\varphi_k)$$
@@ -37,10 +41,10 @@ class Problem:
     eval_apply: Apply | None = None
     """The network with its batch norm in evaluation mode (see `in_eval_mode`), if it has one."""
     is_head: Callable[[str], bool] = is_head
-    """Which weights are the head's, by their paths."""
+    """Which weights belong to the head, by their paths."""
 
     def in_float64(self) -> "Problem":
-        """The same with float64 NumPy arrays."""
+        """The same problem with float64 NumPy arrays."""
 
         def wide(leaf: Any) -> np.ndarray:
             leaf = np.asarray(leaf)
@@ -51,10 +55,10 @@ class Problem:
 
 
 def in_eval_mode(model: nnx.Module) -> Apply:
-    """`apply(params, x)` of a model whose batch norms have the statistics that a new one has: 0, 1.
+    """`apply(params, x)` of a model whose batch norms use the mean 0 and the variance 1.
 
-    What PyTorch's `model.eval()` makes of a network whose running averages were never updated.
-    The model itself stays as it is.
+    This is PyTorch's `model.eval()` for a network whose running averages were never updated. The
+    model itself does not change.
     """
     copy = nnx.clone(model)
     for _, module in nnx.iter_modules(copy):

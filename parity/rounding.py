@@ -1,31 +1,34 @@
-r"""What float32 costs a meta-gradient: on each side, and between the two.
+r"""What float32 costs a meta-gradient: in each backend, and between the two.
 
-Both sides start from the same float32 numbers (`parity.cells.build`). With $G$ the meta-gradient in
-float64, and $J$ and $P$ those of JAX and of PyTorch in float32, the errors are those of $J$ against
-$G$, of $P$ against $G$, and of $J$ against $P$, each array's relative to its size in $G$, or to a
-hundredth of that of $G$, if that is more. An array that is zero in exact arithmetic, such as the
-gradient of a bias ahead of batch norm, has nothing but rounding on either side, and is measured by
-the whole of $G$. The largest error of the arrays counts.
+Both backends start from the same float32 numbers (`parity.cells.build_inputs`). With $G$ the
+meta-gradient in float64, and $J$ and $P$ those of JAX and of PyTorch in float32, the errors are
+those of $J$ against $G$, of $P$ against $G$, and of $J$ against $P$. Each array's error is relative
+to its norm in $G$, or to a hundredth of the norm of $G$ if that is larger. An array that is zero in
+exact arithmetic, such as the gradient of a bias ahead of batch norm, holds nothing but rounding
+errors in either backend, and is measured relative to the whole of $G$. The largest error of all
+arrays counts.
 
-The third is never above the sum of the first two, whatever a side does wrong, so a bound by that
-sum would always hold. It is held to the smaller of them: the side that rounds less shows what
-float32 can do on this problem, and a side that needs much more has lost precision somewhere,
+The third error is never above the sum of the first two, whatever a backend does wrong, so a bound
+by that sum would always hold. The bound is by the smaller of the two: the backend that rounds less
+shows what float32 can do on this problem, and one that needs much more has lost precision,
 
-$$\mathrm{apart} \le \max\bigl(10\,\max(\min(\mathrm{jax}, \mathrm{torch}),\; u),\; 2j\bigr).$$
+$$\lVert J-P\rVert \le
+  \max\bigl(10\,\max(\min(\lVert J-G\rVert, \lVert P-G\rVert),\; u),\; 2j\bigr)$$
 
-Ten, because both sides do the same operations and only their order differs: the size of their
-rounding is the same within an order of magnitude. $u = 2^{-24}$ is the rounding of one number,
-below which no error says anything.
+in relative errors. The factor is ten because both backends do the same operations in another order,
+so that their rounding errors are of the same order of magnitude. $u = 2^{-24}$ is the rounding of
+one number, below which an error says nothing.
 
-$j$ is how far the float64 meta-gradient itself moves as every weight moves at random by up to four
-$u$ of itself, the farthest of eight times; it is computed only where the rest does not suffice. A
-rectifier or a maximum has a kink, where the derivative jumps. If a weight is within rounding of
-one, either side may be on its wrong side, and be far off with nothing lost. Otherwise $j$ is a few
-$u$ times the condition of the problem, and excuses nothing.
+$j$ is the sensitivity to rounding: how far the float64 meta-gradient moves if every weight moves at
+random by up to four $u$ of itself, the largest of eight draws. It is computed only where the first
+term does not suffice. A rectifier or a maximum has a kink, where the derivative jumps. If a weight
+is within rounding of one, either backend may round to the other branch, and differ by much with no
+precision lost. Otherwise $j$ is a few $u$ times the condition of the problem, and excuses nothing.
 
-With Adam inside, both have errors of 1e-5 and more. It divides by $1-0.999^t$, and in float32 that
-subtraction multiplies the rounding of 0.999 by $1/(1-0.999)$. The reference computes all in the
-precision of the weights, as optax does; `torch.optim.Adam` has this number in double precision.
+With Adam inside, both backends have errors of 1e-5 and more. Adam divides by $1-0.999^t$, and in
+float32 that subtraction multiplies the rounding of 0.999 by $1/(1-0.999)$. The reference computes
+everything in the precision of the weights, as optax does; `torch.optim.Adam` computes this number
+in double precision.
 """
 
 from collections.abc import Callable
@@ -37,15 +40,16 @@ import numpy as np
 
 import maml_jax as mj
 from maml_jax.types import Meta
+from parity.backends import jax_meta_gradient, run_torch
 from parity.cells import Cell
-from parity.errors import BOUND, FLOOR, Arrays, norm
-from parity.reference import Reference
-from parity.sides import jax_gradient, torch_side
+from parity.relative_error import BOUND, FLOOR, Arrays, norm
+from parity.torch_tools import Reference
 
 FACTOR = 10.0
 UNIT = 2.0**-24
 """Half the distance from 1 to the next float32."""
 UNITS = 4
+"""How far a weight moves at most in `sensitivity`, in units of its own rounding."""
 DRAWS = 8
 
 
@@ -57,20 +61,20 @@ class Rounding:
     """Of JAX against float64."""
     torch: float
     """Of PyTorch against float64."""
-    apart: float
+    difference: float
     """Of JAX against PyTorch."""
-    jump: float = 0.0
-    """How far float64 moves with its weights' rounding; 0 where that was not asked."""
+    sensitivity: float = 0.0
+    """How far float64 moves with its weights' rounding; 0 where it was not computed."""
 
     @property
     def bound(self) -> float:
-        """The largest distance of the sides that rounding explains."""
-        return max(FACTOR * max(min(self.jax, self.torch), UNIT), 2 * self.jump)
+        """The largest difference that rounding explains."""
+        return max(FACTOR * max(min(self.jax, self.torch), UNIT), 2 * self.sensitivity)
 
     @property
     def passed(self) -> bool:
-        """Whether it is not exceeded; NaN is not within any bound."""
-        return bool(np.isfinite([self.jax, self.torch]).all()) and self.apart <= self.bound
+        """Whether the difference is within the bound; NaN is not."""
+        return bool(np.isfinite([self.jax, self.torch]).all()) and self.difference <= self.bound
 
 
 def rounding(
@@ -83,33 +87,34 @@ def rounding(
     *,
     as_trained: bool = False,
 ) -> Rounding:
-    """Run both sides in float32.
+    """Run both backends in float32.
 
     Args:
       cell: what to compare.
-      learner: the JAX side.
-      reference: the PyTorch side.
+      learner: the learner in JAX.
+      reference: the algorithm in PyTorch.
       meta: where both start from, float64 arrays of float32 numbers.
       episodes: the tasks, likewise.
       exact: the meta-gradient in float64.
-      as_trained: as `parity.compare.compare` has it.
+      as_trained: as in `parity.compare.compare`.
     """
-    start, tasks = _single(meta), _single(episodes)
-    ours = jax_gradient(cell, learner, start, tasks, as_trained=as_trained)
-    theirs = torch_side(replace(cell, updates=0), reference, start, tasks).meta_gradient
-    found = errors(ours, theirs, exact)
-    if found.passed or not np.isfinite(found.apart):
+    once = replace(cell, updates=0)
+    start, tasks = _to_float32(meta), _to_float32(episodes)
+    of_jax = jax_meta_gradient(cell, learner, start, tasks, as_trained=as_trained)
+    of_torch = run_torch(once, reference, start, tasks).meta_gradient
+    found = errors(of_jax, of_torch, exact)
+    if found.passed or not np.isfinite(found.difference):
         return found
 
-    def double(moved: Meta) -> Arrays:
-        return torch_side(replace(cell, updates=0), reference, moved, episodes).meta_gradient
+    def in_float64(moved: Meta) -> Arrays:
+        return run_torch(once, reference, moved, episodes).meta_gradient
 
-    return replace(found, jump=jump(double, meta, exact))
+    return replace(found, sensitivity=sensitivity(in_float64, meta, exact))
 
 
-def jump(gradient: Callable[[Meta], Arrays], meta: Meta, exact: Arrays) -> float:
-    """How far `gradient(meta)` moves from `exact` with the rounding of `meta`."""
-    farthest = 0.0
+def sensitivity(gradient: Callable[[Meta], Arrays], meta: Meta, exact: Arrays) -> float:
+    """How far `gradient(meta)` moves from `exact` when `meta` moves by its rounding."""
+    largest = 0.0
     for draw in range(DRAWS):
         generator = np.random.default_rng(draw)
 
@@ -117,29 +122,30 @@ def jump(gradient: Callable[[Meta], Arrays], meta: Meta, exact: Arrays) -> float
             return leaf * (1 + UNITS * UNIT * generator.uniform(-1, 1, leaf.shape))
 
         found = gradient(jax.tree.map(moved, meta))
-        farthest = max(farthest, _distance(found, exact, exact))
-    return farthest
+        largest = max(largest, _error(found, exact, exact))
+    return largest
 
 
-def errors(ours: Arrays, theirs: Arrays, exact: Arrays) -> Rounding:
+def errors(of_jax: Arrays, of_torch: Arrays, exact: Arrays) -> Rounding:
     """The errors of two float32 meta-gradients against a float64 one.
 
     Raises:
-      ValueError: names differ, or a side has an array that is not float32, and so has not computed
-        in it.
+      ValueError: names differ, or an array is not float32, so that its backend has computed in
+        another precision.
     """
-    for side, arrays in (("JAX", ours), ("PyTorch", theirs)):
+    for backend, arrays in (("JAX", of_jax), ("PyTorch", of_torch)):
         if arrays.keys() != exact.keys():
-            odd = sorted(arrays.keys() ^ exact.keys())
-            raise ValueError(f"{side} in float32 and the float64 gradient differ in {odd}.")
+            names = sorted(arrays.keys() ^ exact.keys())
+            raise ValueError(f"{backend} in float32 and the float64 gradient differ in {names}.")
         for name, array in arrays.items():
             if array.dtype != np.float32:
-                raise ValueError(f"`{name}` of {side} was {array.dtype}; it must be float32.")
-    a, b = _double(ours), _double(theirs)
-    return Rounding(_distance(a, exact, exact), _distance(b, exact, exact), _distance(a, b, exact))
+                raise ValueError(f"`{name}` of {backend} was {array.dtype}; it must be float32.")
+    a, b = _to_float64(of_jax), _to_float64(of_torch)
+    return Rounding(_error(a, exact, exact), _error(b, exact, exact), _error(a, b, exact))
 
 
-def _distance(a: Arrays, b: Arrays, exact: Arrays) -> float:
+def _error(a: Arrays, b: Arrays, exact: Arrays) -> float:
+    """The largest relative error of `a` against `b`, measured by the sizes in `exact`."""
     whole = norm(exact)
     found = []
     for name, array in exact.items():
@@ -149,12 +155,12 @@ def _distance(a: Arrays, b: Arrays, exact: Arrays) -> float:
     return float(np.max(found))  # NaN if any is NaN
 
 
-def _single(tree: Any) -> Any:
+def _to_float32(tree: Any) -> Any:
     def narrow(leaf: np.ndarray) -> np.ndarray:
         return leaf.astype(np.float32) if leaf.dtype == np.float64 else leaf
 
     return jax.tree.map(narrow, tree)
 
 
-def _double(arrays: Arrays) -> Arrays:
+def _to_float64(arrays: Arrays) -> Arrays:
     return {name: array.astype(np.float64) for name, array in arrays.items()}

@@ -1,4 +1,4 @@
-"""MNIST as the article reads it, and the order in which its images are taken."""
+"""MNIST as the article reads it, and the order of its batches."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +27,7 @@ class Mnist(NamedTuple):
 def read_mnist(data_dir: Path) -> Mnist:
     """The digits from the four idx files in `data_dir/mnist`, compressed with gzip or not.
 
-    Pixels are divided by 255, which is all that the article's `ToTensor` does to them.
+    Pixels are divided by 255, as the article's `ToTensor` does.
 
     Raises:
       InputError: a file is missing, damaged, or not MNIST.
@@ -41,7 +41,7 @@ def read_mnist(data_dir: Path) -> Mnist:
 
 
 def batch_order(images: int, epochs: int, seed: int) -> np.ndarray:
-    """Which images are in which batch: `[epochs · images / 32, 32]`, one permutation per epoch.
+    """The indices of each batch, `[epochs · images / 32, 32]`: one permutation per epoch.
 
     Raises:
       InputError: 32 does not divide `images`; MNIST's 60,000 make 1875 batches.

@@ -7,8 +7,8 @@ from pathlib import Path
 STEPS = (1, 10, 100, 1000)
 _DESCRIPTION = """\
 Run the article's MNIST program in PyTorch and in JAX from the same initial weights and in the same
-batch order, and compare the weights of both in float64. With --epochs, train the JAX side as well,
-in float32, with the article's two softmaxes and with one.
+batch order, and compare the weights of both in float64. With --epochs, train the JAX program as
+well, in float32, with the article's two softmaxes and with one.
 """
 _EXIT_STATUS = """\
 exit status: 0 if every error is within the bound, 1 if one is not, 2 if the arguments are wrong
@@ -23,7 +23,7 @@ examples:
 
 
 def parser() -> argparse.ArgumentParser:
-    """That of `python -m parity.article`."""
+    """The argument parser of `python -m parity.article`."""
     parser = argparse.ArgumentParser(
         prog="python -m parity.article",
         description=_DESCRIPTION,
@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
         type=_count(0),
         default=0,
         metavar="N",
-        help="train the JAX side for N epochs; the article has 20 (default: 0, compare only)",
+        help="train the JAX program for N epochs; the article has 20 (default: 0, compare only)",
     )
     parser.add_argument(
         "--steps",
@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
         "--seed",
         type=_count(0),
         default=0,
-        help="of the initial weights and the batch order, an integer of at least 0 (default: 0)",
+        help="seed of the initial weights and the batch order, at least 0 (default: 0)",
     )
     parser.add_argument(
         "--seeds",
@@ -71,8 +71,8 @@ def parser() -> argparse.ArgumentParser:
         default="both",
         help="train with the softmax applied twice, as in the article, once, or both (default)",
     )
-    parser.add_argument("--json", action="store_true", help="print the record as one JSON object")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the record to FILE")
+    parser.add_argument("--json", action="store_true", help="print the results as one JSON object")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the results to FILE")
     return parser
 
 

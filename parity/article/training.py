@@ -1,4 +1,4 @@
-"""The accuracy that the program reaches, as the article has it and with one softmax."""
+"""The accuracy that the program reaches, with two softmaxes as in the article, and with one."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -7,34 +7,34 @@ from dataclasses import dataclass
 import torch
 
 from parity.article.digits import Mnist, batch_order
-from parity.article.jax_side import accuracy, jax_side
+from parity.article.jax_program import accuracy, run_jax
 from parity.article.settings import FLATTENED
-from parity.article.torch_side import initial_weights
-from parity.weights import to_flax
+from parity.article.torch_program import initial_weights
+from parity.conversion import to_flax
 
 SOFTMAXES = ("twice", "once")
-"""The article's form, and that without its second softmax."""
+"""As in the article, and without its second softmax."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training of the JAX side, in float32."""
+    """One training run of the JAX program, in float32."""
 
     softmax: str
     """One of `SOFTMAXES`."""
     seed: int
-    """Of the initial weights and of the order of the batches."""
+    """The seed of the initial weights and of the order of the batches."""
     accuracy_per_epoch: list[float]
-    """The fraction of the test images that it classifies rightly, after 1, 2, … epochs."""
+    """The fraction of the test images that are classified correctly, after 1, 2, … epochs."""
 
 
 def train(digits: Mnist, epochs: int, seed: int, *, double_softmax: bool) -> Iterator[float]:
-    """Trains the JAX side in float32 and yields the test accuracy after every epoch."""
+    """Trains the JAX program in float32 and yields the test accuracy after every epoch."""
     initial = to_flax(initial_weights(seed, torch.float32), FLATTENED)
     order = batch_order(len(digits.train.x), epochs, seed)
     batches = len(order) // epochs
     after = range(batches, len(order) + 1, batches)
-    for weights in jax_side(initial, digits.train, order, after, double_softmax=double_softmax):
+    for weights in run_jax(initial, digits.train, order, after, double_softmax=double_softmax):
         yield accuracy(weights, digits.test)
 
 
@@ -43,9 +43,9 @@ def train_all(
     epochs: int,
     seeds: Sequence[int],
     softmaxes: Sequence[str],
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> list[Run]:
-    """A run for every softmax and seed; `say` gets a line after each epoch."""
+    """A run for every softmax and seed; `log` gets a line after each epoch."""
     runs = []
     started, done = time.monotonic(), 0
     for softmax in softmaxes:
@@ -56,7 +56,7 @@ def train_all(
                 done += 1
                 left = len(softmaxes) * len(seeds) * epochs - done
                 seconds = (time.monotonic() - started) / done * left
-                say(
+                log(
                     f"softmax {softmax}, seed {seed}, epoch {len(curve)}/{epochs}: "
                     f"test accuracy {value:.2%}, {seconds:.0f} s left"
                 )

@@ -1,20 +1,20 @@
-"""References that nobody here wrote: libraries that differentiate through PyTorch's optimisers.
+"""References that others wrote: libraries that differentiate through PyTorch's optimizers.
 
-Each takes the inner steps and their graph from its library, and the networks from
-`parity/models.py`; `python -m parity --against higher` holds the learners to it in place of the
-plain loops of `parity/reference/`.
+Each takes the inner steps and their graph from its library, and the networks from `parity/models/`;
+`python -m parity --against higher` compares the learners with it instead of with the plain loops of
+`parity/reference/`.
 
 | cells | higher 0.2.1 | TorchOpt 0.7.3 |
 |---|---|---|
 | MAML, FOMAML, ANIL, BOIL, Reptile | yes | yes |
-| Meta-SGD | by overriding the optimiser's rate | no: a rate is one number or a schedule |
+| Meta-SGD | by overriding the optimizer's rate | no: a rate is one number or a schedule |
 | Meta-SGD, first-order | no: without its graph the rates have no gradient, only None | no |
 | iMAML | no: it only unrolls | by an implicit root and its conjugate gradients |
 | gradient descent, momentum inside | yes | yes |
 | Adam inside | no: nothing is added under the root (optax's `eps_root`) | yes |
-| MAML++, CAVIA, Meta-Curvature, prototypes | neither knows them | neither knows them |
+| MAML++, CAVIA, Meta-Curvature, prototypes | no | no |
 
-Batch norm is by the batch's own statistics, as everywhere here; neither library has a say in it.
+Batch norm uses the batch's own statistics, as everywhere here; the libraries do not affect it.
 """
 
 import importlib.metadata
@@ -25,7 +25,7 @@ from maml_jax.extras import require
 
 if TYPE_CHECKING:
     from parity.cells import Cell
-    from parity.reference import Reference
+    from parity.torch_tools import Reference
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class Oracle:
     """A library, and which cells it can express."""
 
     module: str
-    """Its name, and that of the file here which has a function for each of the algorithms."""
+    """The name of the library, and of the module here that has a function for each algorithm."""
     algorithms: tuple[str, ...]
     optimizers: tuple[str, ...]
 
     def expresses(self, cell: "Cell") -> bool:
-        """Whether it has the algorithm of `cell` and its inner optimiser."""
+        """Whether the library has the algorithm of `cell` and its inner optimizer."""
         return cell.algorithm in self.algorithms and cell.optimizer in self.optimizers
 
     def version(self) -> str:
-        """The installed one."""
+        """The installed version."""
         return importlib.metadata.version(self.module)
 
     def reference(self, algorithm: str) -> "Reference":
@@ -52,8 +52,8 @@ class Oracle:
           InputError: the library is not installed.
         """
         require(self.module, "oracles")
-        home = require(f"parity.oracles.{self.module}", "oracles")
-        return getattr(home, algorithm.replace("-", "_"))
+        module = require(f"parity.oracles.{self.module}", "oracles")
+        return getattr(module, algorithm.replace("-", "_"))
 
 
 _COMMON = ("maml", "fomaml", "anil", "boil", "reptile")

@@ -1,6 +1,6 @@
-"""Algorithms by `higher`, whose optimisers step a module and record what they do."""
+"""Algorithms by `higher`, whose optimizers step a module and record what they do."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -8,9 +8,8 @@ import higher
 import torch
 from torch import Tensor, nn
 
-from parity.models import Forward, Weights
-from parity.oracles.displacement import displaced
-from parity.reference.common import Groups, Loss, Result, Task, leaves, mean
+from parity.reference.reptile import displacement
+from parity.torch_tools import Forward, Groups, Loss, Task, TaskResult, Weights, leaves
 
 
 class _Network(nn.Module):
@@ -32,112 +31,105 @@ def maml(
     forward: Forward,
     loss: Loss,
     meta: Groups,
-    tasks: Sequence[Task],
+    task: Task,
     *,
     inner_lr: float,
     inner_steps: int,
     optimizer: str = "sgd",
     adapts: Callable[[str], bool] = lambda name: True,
     first_order: bool = False,
-) -> Result:
+) -> TaskResult:
     r"""MAML, or FOMAML, which has the gradient at the adapted weights.
 
-    $$\tfrac1T \sum_t \tfrac{d}{d\theta} L_{Q_t}(\varphi_{t,K}), \qquad
+    $$\tfrac{d}{d\theta} L_Q(\varphi_K), \qquad
       \varphi_{k+1} = \varphi_k - \alpha \nabla L_S(\varphi_k)$$
 
     Arguments and result are those of `parity.reference.maml`; with `first_order` the library
     records no graph, and the weights of each step are leaves.
     """
-    losses, trajectories, gradients = [], [], []
-    for task in tasks:
-        network = _Network(forward, meta["params"])
-        moving = [
-            p for name, p in zip(meta["params"], network.parameters(), strict=True) if adapts(name)
-        ]
-        steps = torch.optim.SGD(moving, inner_lr, momentum=0.9 if optimizer == "momentum" else 0.0)
-        with higher.innerloop_ctx(network, steps, track_higher_grads=not first_order) as inner:
-            fast, query_loss, trajectory = _adapt(inner, loss, meta, task, inner_steps, {})
-            of = fast.parameters() if first_order else fast.parameters(time=0)
-            gradients.append(_named(meta, torch.autograd.grad(query_loss, list(of))))
-        losses.append(query_loss.detach())
-        trajectories.append(trajectory)
-    return Result(losses, trajectories, {"params": mean(gradients)})
+    network = _Network(forward, meta["params"])
+    adapting = [
+        p for name, p in zip(meta["params"], network.parameters(), strict=True) if adapts(name)
+    ]
+    inner = torch.optim.SGD(adapting, inner_lr, momentum=0.9 if optimizer == "momentum" else 0.0)
+    with higher.innerloop_ctx(network, inner, track_higher_grads=not first_order) as loop:
+        fast, query_loss, trajectory = _adapt(loop, loss, meta, task, inner_steps)
+        by = fast.parameters() if first_order else fast.parameters(time=0)
+        slope = _named(meta, torch.autograd.grad(query_loss, list(by)))
+    return TaskResult(query_loss, trajectory, {"params": slope})
 
 
 fomaml = partial(maml, first_order=True)
 """FOMAML."""
 anil = partial(maml, adapts=lambda name: name.startswith("head."))
-"""ANIL: the optimiser is given the head alone."""
+"""ANIL: the optimizer is given the head alone."""
 boil = partial(maml, adapts=lambda name: not name.startswith("head."))
-"""BOIL: the optimiser is given all but the head."""
+"""BOIL: the optimizer is given everything but the head."""
 
 
 def reptile(
     forward: Forward,
     loss: Loss,
     meta: Groups,
-    tasks: Sequence[Task],
+    task: Task,
     *,
     inner_lr: float,
     inner_steps: int,
     optimizer: str = "sgd",
-) -> Result:
-    r"""Reptile, $\tfrac1T \sum_t (\theta - \varphi_{t,K})$, where FOMAML's steps end.
+) -> TaskResult:
+    r"""Reptile, $\theta - \varphi_K$, with φ where FOMAML's steps end.
 
     Arguments and result are those of `maml`.
     """
     result = fomaml(
-        forward, loss, meta, tasks, inner_lr=inner_lr, inner_steps=inner_steps, optimizer=optimizer
+        forward, loss, meta, task, inner_lr=inner_lr, inner_steps=inner_steps, optimizer=optimizer
     )
-    return displaced(result, meta)
+    moved = displacement(meta["params"], result.trajectory[-1])
+    return result._replace(meta_gradient={"params": moved})
 
 
 def meta_sgd(
     forward: Forward,
     loss: Loss,
     meta: Groups,
-    tasks: Sequence[Task],
+    task: Task,
     *,
     inner_lr: float,
     inner_steps: int,
     optimizer: str = "sgd",
-) -> Result:
+) -> TaskResult:
     r"""Meta-SGD, $\varphi_{k+1} = \varphi_k - a \circ \nabla L_S(\varphi_k)$.
 
     Arguments and result are those of `parity.reference.meta_sgd`: the rates a, in the weights'
-    shapes, override the optimiser's own, for which each weight is a group of parameters.
+    shapes, override the optimizer's own, for which each weight is a group of parameters.
     """
-    losses, trajectories, gradients, of_rates = [], [], [], []
-    for task in tasks:
-        network = _Network(forward, meta["params"])
-        rates = leaves(meta["rates"])
-        groups = [{"params": [parameter]} for parameter in network.parameters()]
-        steps = torch.optim.SGD(groups, inner_lr)
-        with higher.innerloop_ctx(network, steps) as inner:
-            override = {"lr": [rates[name] for name in meta["params"]]}
-            fast, query_loss, trajectory = _adapt(
-                inner, loss, meta, task, inner_steps, {"override": override}
-            )
-            start = list(fast.parameters(time=0))
-            found = torch.autograd.grad(query_loss, [*start, *rates.values()])
-        gradients.append(_named(meta, found[: len(start)]))
-        of_rates.append(dict(zip(rates, found[len(start) :], strict=True)))
-        losses.append(query_loss.detach())
-        trajectories.append(trajectory)
-    return Result(losses, trajectories, {"params": mean(gradients), "rates": mean(of_rates)})
+    del optimizer
+    network = _Network(forward, meta["params"])
+    rates = leaves(meta["rates"])
+    groups = [{"params": [parameter]} for parameter in network.parameters()]
+    with higher.innerloop_ctx(network, torch.optim.SGD(groups, inner_lr)) as loop:
+        override = {"lr": [rates[name] for name in meta["params"]]}
+        fast, query_loss, trajectory = _adapt(
+            loop, loss, meta, task, inner_steps, override=override
+        )
+        start = list(fast.parameters(time=0))
+        slopes = torch.autograd.grad(query_loss, [*start, *rates.values()])
+    of_rates = dict(zip(rates, slopes[len(start) :], strict=True))
+    of_weights = _named(meta, slopes[: len(start)])
+    return TaskResult(query_loss, trajectory, {"params": of_weights, "rates": of_rates})
 
 
 def _adapt(
-    inner: Any, loss: Loss, meta: Groups, task: Task, inner_steps: int, options: dict[str, Any]
+    loop: Any, loss: Loss, meta: Groups, task: Task, inner_steps: int, **options: Any
 ) -> tuple[Any, Tensor, list[Weights]]:
     """The module with its fast weights, its query loss, and the weights after every step."""
-    fast, steps = inner
+    fast, inner = loop
     trajectory = [_named(meta, fast.parameters())]
     for _ in range(inner_steps):
-        steps.step(loss(fast(task.support_x), task.support_y), **options)
+        inner.step(loss(fast(task.support_x), task.support_y), **options)
         trajectory.append(_named(meta, fast.parameters()))
     return fast, loss(fast(task.query_x), task.query_y), trajectory
 
 
-def _named(meta: Groups, tensors: Any) -> Weights:
+def _named(meta: Groups, tensors: Iterable[Tensor]) -> Weights:
     return dict(zip(meta["params"], tensors, strict=True))

@@ -1,40 +1,35 @@
 """Each algorithm once more, as the plainest loop that PyTorch can express.
 
-A weight that the loss does not reach is an error here, as `torch.autograd.grad` has it by default:
-`allow_unused` would let a missing gradient pass for a zero. Where a weight has no part by
-definition, such as the head that prototypes replace, its gradient is written down as zero.
+The folder is the register: `parity/reference/meta_sgd.py` holds the reference of the algorithm
+`meta-sgd` and says in `COMPARISONS` how the two are compared. Nothing else needs to know of it.
 """
 
-from parity.reference.cavia import cavia
-from parity.reference.common import Groups, Loss, Reference, Result, Task
-from parity.reference.imaml import imaml
-from parity.reference.maml import anil, boil, fomaml, maml
-from parity.reference.maml_plus_plus import maml_plus_plus
-from parity.reference.meta_curvature import meta_curvature
-from parity.reference.meta_sgd import first_order_meta_sgd, meta_sgd
-from parity.reference.pretrained import pretrained
-from parity.reference.prototypes import first_order_proto_maml, proto_maml, protonet
-from parity.reference.reptile import reptile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
-__all__ = [
-    "Groups",
-    "Loss",
-    "Reference",
-    "Result",
-    "Task",
-    "anil",
-    "boil",
-    "cavia",
-    "first_order_meta_sgd",
-    "first_order_proto_maml",
-    "fomaml",
-    "imaml",
-    "maml",
-    "maml_plus_plus",
-    "meta_curvature",
-    "meta_sgd",
-    "pretrained",
-    "proto_maml",
-    "protonet",
-    "reptile",
-]
+from parity.torch_tools import Reference, Weights
+
+GroupToTorch: TypeAlias = Callable[[Any, Mapping[str, tuple[int, int, int]]], Weights]
+"""`convert(learned, flattened) -> tensors` of one group of meta-parameters."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How an algorithm of `maml_jax` is compared with its reference."""
+
+    reference: Reference
+    variant: str = ""
+    """Appended to the algorithm's name where it is compared in more than one form."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Fixed arguments of the algorithm in `maml_jax`."""
+    differentiate: tuple[str | None, ...] = ("mixed", "reverse")
+    """The inner-gradient operators to try, all of which must agree; None: it has no choice."""
+    inner_optimizer: bool = True
+    """Whether it takes any inner optimizer."""
+    regression: bool = True
+    """Whether the algorithm works without classes."""
+    progress: float = 1.0
+    """The fraction of training at which the two are compared, from 0 to 1."""
+    groups: Mapping[str, GroupToTorch] = field(default_factory=dict)
+    """Conversions of groups of meta-parameters that have a layout of their own."""

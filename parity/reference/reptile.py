@@ -1,38 +1,48 @@
 """Reptile."""
 
-from collections.abc import Sequence
-
-from parity.models import Forward
-from parity.reference.common import Groups, Loss, Optimizer, Result, Task, gradient, leaves, mean
+from parity.reference import Comparison
+from parity.torch_tools import (
+    Forward,
+    Groups,
+    Loss,
+    Optimizer,
+    Task,
+    TaskResult,
+    Weights,
+    gradient,
+    leaves,
+)
 
 
 def reptile(
     forward: Forward,
     loss: Loss,
     meta: Groups,
-    tasks: Sequence[Task],
+    task: Task,
     *,
     inner_lr: float,
     inner_steps: int,
     optimizer: str = "sgd",
-) -> Result:
+) -> TaskResult:
     r"""Reptile: how far the inner steps move the weights (Nichol et al. 2018).
 
-    $$\tfrac1T \sum_t \left(\theta - \varphi_{t,K}\right)$$
+    $$\theta - \varphi_K$$
 
     Arguments and result are those of `maml`.
     """
-    losses, trajectories, displacements = [], [], []
-    for task in tasks:
-        fast, steps = leaves(meta["params"]), Optimizer(optimizer, inner_lr)
-        trajectory = [fast]
-        for _ in range(inner_steps):
-            support_loss = loss(forward(fast, task.support_x), task.support_y)
-            fast = leaves(steps.step(fast, gradient(support_loss, fast)))
-            trajectory.append(fast)
-        losses.append(loss(forward(fast, task.query_x), task.query_y).detach())
-        displacements.append(
-            {name: (meta["params"][name] - weight).detach() for name, weight in fast.items()}
-        )
-        trajectories.append(trajectory)
-    return Result(losses, trajectories, {"params": mean(displacements)})
+    fast, inner = leaves(meta["params"]), Optimizer(optimizer, inner_lr)
+    trajectory = [fast]
+    for _ in range(inner_steps):
+        support_loss = loss(forward(fast, task.support_x), task.support_y)
+        fast = leaves(inner.step(fast, gradient(support_loss, fast)))
+        trajectory.append(fast)
+    query_loss = loss(forward(fast, task.query_x), task.query_y)
+    return TaskResult(query_loss, trajectory, {"params": displacement(meta["params"], fast)})
+
+
+def displacement(start: Weights, fast: Weights) -> Weights:
+    """θ − φ, weight by weight."""
+    return {name: (weight - fast[name]).detach() for name, weight in start.items()}
+
+
+COMPARISONS = (Comparison(reptile, differentiate=(None,)),)

@@ -1,21 +1,21 @@
-"""What was run, when, and where."""
+"""The command, date, versions and machine of a run, for its results file."""
 
 import datetime
 import importlib
 from typing import Any
 
 
-def circumstances(command: str) -> dict[str, Any]:
-    """What was run, when, and where; only the date where this is installed without benchmarks/."""
-    facts: dict[str, Any] = {
+def run_metadata(command: str) -> dict[str, Any]:
+    """The command, the date and, where `benchmarks/` is there, git, versions and machine."""
+    metadata: dict[str, Any] = {
         "command": command,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     try:
         machine = importlib.import_module("benchmarks.machine")
     except ModuleNotFoundError:
-        return facts
-    return facts | {
+        return metadata
+    return metadata | {
         "git": machine.git_state(),
         "versions": machine.versions(),
         "machine": machine.machine(),

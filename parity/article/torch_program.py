@@ -1,4 +1,4 @@
-"""The article's program, plainly, in PyTorch."""
+"""The article's program in plain PyTorch."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +10,7 @@ from torch import nn
 from maml_jax.types import Params
 from parity.article.digits import Digits
 from parity.article.settings import CLASSES, FLATTENED, LEARNING_RATE
-from parity.weights import to_flax
+from parity.conversion import to_flax
 
 
 class Network(nn.Module):
@@ -35,13 +35,13 @@ class Network(nn.Module):
 
 
 def initial_weights(seed: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """What PyTorch gives the network after `torch.manual_seed(seed)`, drawn in float32."""
+    """The network's weights after `torch.manual_seed(seed)`, drawn in float32, as `dtype`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return {name: weight.to(dtype) for name, weight in Network().state_dict().items()}
 
 
-def torch_side(
+def run_torch(
     weights: dict[str, torch.Tensor],
     digits: Digits,
     order: np.ndarray,
@@ -52,11 +52,11 @@ def torch_side(
     """The article's program: yields the weights after each number of steps in `after`.
 
     Args:
-      weights: the initial ones, by `Network`'s names; their dtype is that of the computation.
+      weights: the initial weights by `Network`'s names; their dtype is that of the computation.
       digits: the training images.
-      order: `[batches, 32]`, which of them each step takes.
-      after: numbers of steps, rising.
-      double_softmax: whether the network ends in a softmax, before the loss that has one.
+      order: `[batches, 32]`, the indices of the images of each step.
+      after: increasing numbers of steps.
+      double_softmax: whether the network ends in a softmax, ahead of the loss, which has one.
 
     Yields:
       Nested dicts of NumPy arrays in Flax's layout.

@@ -1,4 +1,4 @@
-"""What the command prints and writes."""
+"""The results of the article's program as JSON and as a table."""
 
 import math
 import statistics
@@ -12,8 +12,8 @@ from parity.article.training import SOFTMAXES, Run
 from parity.errors import BOUND
 
 
-def record(rows: Sequence[Agreement], runs: Sequence[Run], test_images: int) -> dict[str, Any]:
-    """The results, as JSON has them; an error that is no number is None."""
+def to_json(rows: Sequence[Agreement], runs: Sequence[Run], test_images: int) -> dict[str, Any]:
+    """The results, for `json.dumps`; an error that is not a finite number is None."""
     return {
         "agreement": {
             "dtype": "float64",
@@ -38,8 +38,8 @@ def _as_dict(row: Agreement) -> dict[str, Any]:
     return fields | {"passed": row.passed}
 
 
-def table(rows: Sequence[Agreement], runs: Sequence[Run]) -> str:
-    """The same to read."""
+def to_table(rows: Sequence[Agreement], runs: Sequence[Run]) -> str:
+    """The same as text."""
     lines = [f"JAX against PyTorch in float64, relative errors, at most {BOUND:.0e}", ""]
     lines += ["steps   weights  movement        largest at"]
     for row in rows:
@@ -49,7 +49,7 @@ def table(rows: Sequence[Agreement], runs: Sequence[Run]) -> str:
         )
     if runs:
         epochs = len(runs[0].accuracy_per_epoch)
-        lines += ["", f"test accuracy after {epochs} epochs of the JAX side in float32", ""]
+        lines += ["", f"test accuracy after {epochs} epochs of the JAX program in float32", ""]
         labels = ("softmax twice, as the article has it", "softmax once")
         for softmax, label in zip(SOFTMAXES, labels, strict=True):
             final = [run.accuracy_per_epoch[-1] for run in runs if run.softmax == softmax]

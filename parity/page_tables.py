@@ -1,13 +1,13 @@
-"""The tables of a page from the files that `python -m parity --out FILE` wrote.
+"""The tables of a documentation page, from the files that `python -m parity --out FILE` wrote.
 
-A page asks for one by a mark, and whatever stands between it and the end mark is replaced:
+A page marks where a table belongs, and what stands between the two marks is replaced:
 
     <!-- errors by algorithm: benchmarks/results/FILE.json -->
     <!-- end of table -->
 
-`python -m parity.summary docs/parity.md` makes all tables of the page anew; a test holds the page
-to them. `errors` are those in float64, `float32` those of `parity/rounding.py`; both can be by any
-field of a cell, such as `algorithm`, `model` or `inner optimizer`.
+`python -m parity.page_tables docs/parity.md` updates all tables of the page; a test checks that
+they are up to date. `errors` are those in float64, `float32` those of `parity/rounding.py`; the
+rows can be any field of a cell, such as `algorithm`, `model` or `inner optimizer`.
 """
 
 import json
@@ -26,9 +26,9 @@ _NAMES = {"sgd": "gradient descent", "adam": "Adam"}
 
 
 def main(arguments: list[str]) -> int:
-    """Make the tables of the pages that `arguments` name."""
+    """Update the tables of the pages that `arguments` name."""
     if not arguments:
-        print("usage: python -m parity.summary PAGE.md …", file=sys.stderr)
+        print("usage: python -m parity.page_tables PAGE.md …", file=sys.stderr)
         return 2
     for page in map(Path, arguments):
         page.write_text(with_tables(page.read_text()))
@@ -36,24 +36,24 @@ def main(arguments: list[str]) -> int:
 
 
 def with_tables(text: str) -> str:
-    """The page with all its tables as their files have them now."""
+    """The page with all its tables made from their files."""
 
-    def made(mark: re.Match[str]) -> str:
+    def replacement(mark: re.Match[str]) -> str:
         begin, kind, key, name = mark.groups()
         results = json.loads((ROOT / name).read_text())
         columns = ERRORS if kind == "errors" else FLOAT32
         return f"{begin}{table(results, key, columns)}\n\n{origin(results, name)}\n{_END}"
 
-    return _MARK.sub(made, text)
+    return _MARK.sub(replacement, text)
 
 
 def files(text: str) -> list[str]:
-    """Those that the page's tables are made from."""
+    """The results files of the page's tables."""
     return [mark[4] for mark in _MARK.finditer(text)]
 
 
 def table(results: dict[str, Any], key: str, columns: dict[str, Callable[[Cells], str]]) -> str:
-    """A row for each value of the field `key`, with how many cells have it."""
+    """A row for each value of the field `key`, with the number of its cells."""
     field = key.replace(" ", "_")
     rows = {
         cell[field]: [c for c in results["cells"] if c[field] == cell[field]]
@@ -73,7 +73,7 @@ def table(results: dict[str, Any], key: str, columns: dict[str, Callable[[Cells]
 
 
 def origin(results: dict[str, Any], name: str) -> str:
-    """How many passed, where every cell is, and by which command."""
+    """How many cells passed, the file with every cell, and the command that wrote it."""
     passed = sum(cell["passed"] for cell in results["cells"])
     versions = ", ".join(f"{k} {results['versions'][k]}" for k in ("jax", "torch"))
     return (

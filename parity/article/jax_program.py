@@ -14,7 +14,7 @@ from parity.article.digits import Digits
 from parity.article.settings import BATCH, CLASSES, LEARNING_RATE
 
 
-def jax_side(
+def run_jax(
     weights: Params,
     digits: Digits,
     order: np.ndarray,
@@ -22,16 +22,15 @@ def jax_side(
     *,
     double_softmax: bool = True,
 ) -> Iterator[Params]:
-    """`torch_side` with `mj.models.ArticleCNN`; between two of `after` all steps are one `scan`.
+    """`run_torch` with `mj.models.ArticleCNN`; between two of `after` all steps are one `scan`.
 
-    Arguments and what it yields are those of `torch_side`, but for the layout of `weights`, which
-    is Flax's here.
+    Arguments and results are those of `run_torch`, but `weights` have Flax's layout.
     """
     double = jax.tree.leaves(weights)[0].dtype == np.float64
     images, labels = jnp.asarray(digits.x), jnp.asarray(digits.y)
     done = 0
     for steps in after:
-        # Not around the `yield`: whoever takes the weights has a precision of its own.
+        # Not around the `yield`: the caller has a precision of its own.
         with jax.enable_x64(double):
             indices = jnp.asarray(order[done:steps], jnp.int32)
             updated = _steps(double_softmax)(weights, images, labels, indices)
@@ -73,14 +72,14 @@ def jax_loss(logits: jax.Array, labels: jax.Array, *, double_softmax: bool = Tru
     Args:
       logits: `[examples, classes]`.
       labels: `[examples]`, integers.
-      double_softmax: False leaves the inner softmax out, which makes it the usual cross-entropy.
+      double_softmax: False leaves the inner softmax out; the loss is then cross-entropy.
     """
     outputs = jax.nn.softmax(logits) if double_softmax else logits
     return mj.losses.softmax_cross_entropy(outputs, labels)
 
 
 def accuracy(weights: Params, digits: Digits) -> float:
-    """The fraction of `digits` that the weights, in Flax's layout and float32, classify rightly."""
+    """The fraction of `digits` classified correctly by weights in Flax's layout and float32."""
     with jax.enable_x64(False):
         predictions = _predictions()(weights, jnp.asarray(digits.x))
     return float(np.mean(np.asarray(predictions) == digits.y))

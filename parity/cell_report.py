@@ -1,4 +1,4 @@
-"""The errors of all cells, to read and for programs."""
+"""The errors of all cells as JSON and as a table."""
 
 import importlib.metadata
 import math
@@ -6,17 +6,18 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from maml_jax.version import __version__
 from parity.compare import Errors
-from parity.errors import BOUND, OUTER_BOUND
+from parity.relative_error import BOUND, OUTER_BOUND
 from parity.rounding import FACTOR, Rounding
 
 
-def record(results: Sequence[Errors], against: str) -> dict[str, Any]:
-    """As JSON has it: versions, bounds, cells. An error that is no number is None.
+def to_json(results: Sequence[Errors], against: str) -> dict[str, Any]:
+    """Versions, bounds and cells, for `json.dumps`. An error that is not a finite number is None.
 
     Args:
-      results: of all cells.
-      against: what the learners were held to.
+      results: the errors of all cells.
+      against: what the learners were compared with.
     """
     return {
         "versions": _versions(),
@@ -29,17 +30,17 @@ def record(results: Sequence[Errors], against: str) -> dict[str, Any]:
     }
 
 
-def as_table(results: Sequence[Errors], against: str, seconds: float) -> str:
+def to_table(results: Sequence[Errors], against: str, seconds: float) -> str:
     """A line for each cell, and how many are within their bounds.
 
     Args:
-      results: of all cells.
-      against: what the learners were held to.
-      seconds: that it took.
+      results: the errors of all cells.
+      against: what the learners were compared with.
+      seconds: the time that the comparison took.
     """
-    narrow = any(result.float32 for result in results)
+    with_float32 = any(result.float32 for result in results)
     titles = ["cell", "loss", "weights", "meta-gradient", "after updates"]
-    titles += ["jax float32", "torch float32", "apart"] if narrow else []
+    titles += ["jax float32", "torch float32", "difference"] if with_float32 else []
     rows = [[*titles, "", "largest at"]]
     for result in results:
         errors = (result.loss, result.largest_weights, result.meta_gradient)
@@ -47,7 +48,7 @@ def as_table(results: Sequence[Errors], against: str, seconds: float) -> str:
         figures.append(f"{result.outer:.1e}" if result.cell.updates else "")
         if result.float32:
             single = result.float32
-            figures += [f"{error:.1e}" for error in (single.jax, single.torch, single.apart)]
+            figures += [f"{error:.1e}" for error in (single.jax, single.torch, single.difference)]
         verdict = "ok" if result.passed else "FAIL"
         rows.append([result.cell.name, *figures, verdict, result.worst])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -64,17 +65,18 @@ def as_table(results: Sequence[Errors], against: str, seconds: float) -> str:
         f"Relative errors against {against} in float64, at most {BOUND:.0e}, "
         f"after outer updates {OUTER_BOUND:.0e} ({versions})"
     ]
-    if narrow:
+    if with_float32:
         header.append(
-            "In float32: each side's meta-gradient against float64, and how far the two are apart, "
-            f"at most {FACTOR:.0f} times the smaller, but where the derivative jumps"
+            "In float32: the meta-gradient of each backend against float64, and the difference of "
+            f"the two, at most {FACTOR:.0f} times the smaller error unless the derivative jumps"
         )
     summary = f"{passed} of {len(results)} cells within the bound, {seconds:.0f} s"
     return "\n".join([*header, "", *lines, "", summary])
 
 
 def _versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in ("maml-jax", "jax", "flax", "torch")}
+    others = {name: importlib.metadata.version(name) for name in ("jax", "flax", "torch")}
+    return {"maml-jax": __version__, **others}
 
 
 def _cell(result: Errors) -> dict[str, Any]:
@@ -100,8 +102,8 @@ def _float32(errors: Rounding) -> dict[str, Any]:
     return {
         "jax": _number(errors.jax),
         "torch": _number(errors.torch),
-        "apart": _number(errors.apart),
-        "jump": _number(errors.jump),
+        "apart": _number(errors.difference),
+        "jump": _number(errors.sensitivity),
         "bound": _number(errors.bound),
         "passed": errors.passed,
     }
