@@ -1,5 +1,6 @@
 """What is compared: every algorithm on every model, at few and at several inner steps."""
 
+import inspect
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,10 @@ MODELS: dict[str, Model] = {name: model for name, _, model in entries("parity.mo
 COMPARISONS: dict[str, Comparison] = {
     name: comparison for name, _, comparison in entries("parity.reference", "COMPARISONS")
 }
-_ALGORITHM = {name: algorithm for name, algorithm, _ in entries("parity.reference", "COMPARISONS")}
+_LEARNERS = {
+    name: registry.find("algorithms", algorithm)
+    for name, algorithm, _ in entries("parity.reference", "COMPARISONS")
+}
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class Cell:
             options["inner_optimizer"] = optax.adam(self.inner_lr, eps_root=1e-6)
         else:
             options["inner_lr"] = self.inner_lr
-        return registry.find("algorithms", _ALGORITHM[self.algorithm])(apply, **options)
+        return _LEARNERS[self.algorithm](apply, **options)
 
 
 class CellInputs(NamedTuple):
@@ -148,7 +152,8 @@ def _cells() -> Iterator[Cell]:
     """
     for name, comparison in COMPARISONS.items():
         everywhere = name in EVERYWHERE
-        operators = comparison.differentiate
+        options = inspect.signature(_LEARNERS[name]).parameters.keys() - comparison.options.keys()
+        operators = ("mixed", "reverse") if "differentiate" in options else (None,)
         for model, facts in MODELS.items():
             if facts.loss is SQUARED_ERROR and not comparison.regression:
                 continue
@@ -158,7 +163,7 @@ def _cells() -> Iterator[Cell]:
                     yield Cell(name, model, steps, operator)
         small = "mlp-sinusoid" if comparison.regression else "mlp"
         for model in MODELS if name == "maml" else (small,):
-            if comparison.inner_optimizer:
+            if "inner_optimizer" in options:
                 for optimizer in ("momentum", "adam"):
                     yield Cell(name, model, 5, operators[0], optimizer)
             yield Cell(name, model, 1, operators[0], updates=UPDATES)

@@ -1,9 +1,16 @@
-"""Files of named arrays: safetensors, and PyTorch's .pt where PyTorch is installed."""
+"""Files of named arrays: safetensors, and the formats that installed packages register.
 
+A package registers a suffix by an entry point in the group `maml_jax.weight_files`: its name is the
+suffix, and it loads an object with the two functions of `Format`.
+"""
+
+import json
 import os
 import tempfile
 from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -11,58 +18,81 @@ from maml_jax.errors import InputError
 from maml_jax.exchange.layouts import Arrays
 from maml_jax.extras import require
 
-SUFFIXES = (".safetensors", ".pt")
+SAFETENSORS = ".safetensors"
+GROUP = "maml_jax.weight_files"
 
 _TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64}
 
 
+class Format(Protocol):
+    """A format of weight files."""
+
+    def from_bytes(self, content: bytes, file: Path) -> Arrays:
+        """The arrays in `content`, in the order of the file; `file` is for error messages."""
+
+    def to_bytes(self, arrays: Arrays) -> bytes:
+        """The content of a file that holds `arrays`."""
+
+
 def check_suffix(file: Path) -> str:
-    """The suffix of `file`, if it is one of `SUFFIXES`."""
-    if file.suffix not in SUFFIXES:
-        raise InputError(f"`file` was {file}; its name must end in {' or '.join(SUFFIXES)}.")
+    """The suffix of `file`, if it is one that can be read and written.
+
+    Raises:
+      InputError: it is another.
+    """
+    suffixes = [SAFETENSORS, *_registered()]
+    if file.suffix not in suffixes:
+        raise InputError(f"`file` was {file}; its name must end in {' or '.join(suffixes)}.")
     return file.suffix
 
 
 def read(file: Path) -> Arrays:
-    """The arrays in `file`; those of a .pt file in its order, others by name. Nothing is run.
+    """The arrays in `file`; those of a safetensors file have no order. No code in it is run.
 
     Raises:
-      InputError: it is not there, or not what its suffix says.
+      InputError: it cannot be read, or it is not what its suffix says.
     """
     suffix = check_suffix(file)
     try:
         content = file.read_bytes()
     except OSError as error:
         raise InputError(f"`file` was {file}; it cannot be read: {error.strerror}.") from error
-    if suffix == ".pt":
-        require("torch", "parity")
-        return require("parity.files", "parity").from_bytes(content, file)
-    return _from_safetensors(file, content)
+    if suffix == SAFETENSORS:
+        return _from_safetensors(file, content)
+    return _format(suffix).from_bytes(content, file)
 
 
 def write(file: Path, arrays: Arrays, metadata: Mapping[str, str]) -> None:
-    """Make `file` of `arrays`, all or nothing; a .pt file has no place for the metadata.
+    """Write `arrays` to the new file `file`, whole or not at all; equal arrays give equal bytes.
+
+    Args:
+      file: its suffix is the format.
+      arrays: the arrays by name.
+      metadata: for the header of a safetensors file; other formats leave it out.
 
     Raises:
       InputError: it exists, has another suffix, or cannot be written.
     """
     check_new(file)
-    if file.suffix == ".pt":
-        require("torch", "parity")
-        content = require("parity.files", "parity").to_bytes(arrays)
+    if file.suffix == SAFETENSORS:
+        content = _to_safetensors(arrays, metadata)
     else:
-        content = require("safetensors.numpy", "cli").save(arrays, dict(metadata))
+        content = _format(file.suffix).to_bytes(arrays)
     try:
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".") as folder:
-            fresh = Path(folder, file.name)
-            fresh.write_bytes(content)
-            os.replace(fresh, file)
+            temporary = Path(folder, file.name)
+            temporary.write_bytes(content)
+            os.replace(temporary, file)
     except OSError as error:
         raise InputError(f"`file` was {file}; it cannot be written: {error.strerror}.") from error
 
 
 def check_new(file: Path) -> None:
-    """Raise an `InputError` unless `file` can be made: a known suffix, a folder, no such file."""
+    """Check that `file` can be written.
+
+    Raises:
+      InputError: its suffix is unknown, its folder is missing, or it exists.
+    """
     check_suffix(file)
     if not file.parent.is_dir():
         raise InputError(f"`file` was {file}; {file.parent} must be a folder that exists.")
@@ -70,13 +100,36 @@ def check_new(file: Path) -> None:
         raise InputError(f"`file` was {file}, which exists; name another.")
 
 
+def _registered() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def _format(suffix: str) -> Format:
+    try:
+        return _registered()[suffix].load()
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{error.name} is not installed, which {suffix} files need: "
+            "pip install 'maml-jax[parity]'."
+        ) from error
+
+
+def _to_safetensors(arrays: Arrays, metadata: Mapping[str, str]) -> bytes:
+    content = require("safetensors.numpy", "cli").save(arrays, dict(metadata))
+    # The library writes the metadata in an arbitrary order. Offsets count from the header's end.
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # the data must be aligned
+    return len(header).to_bytes(8, "little") + header + content[end:]
+
+
 def _from_safetensors(file: Path, content: bytes) -> Arrays:
     library = require("safetensors", "cli")
     try:
-        held = library.deserialize(content)
+        entries = library.deserialize(content)
     except library.SafetensorError as error:
         raise InputError(f"`file` was {file}, which is no safetensors file.") from error
-    return {name: _array(name, **array) for name, array in held}
+    return {name: _array(name, **entry) for name, entry in entries}
 
 
 def _array(name: str, dtype: str, shape: list[int], data: bytes) -> np.ndarray:

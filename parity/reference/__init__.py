@@ -16,17 +16,17 @@ GroupToTorch: TypeAlias = Callable[[Any, Mapping[str, tuple[int, int, int]]], We
 
 @dataclass(frozen=True)
 class Comparison:
-    """How an algorithm of `maml_jax` is compared with its reference."""
+    """How an algorithm of `maml_jax` is compared with its reference.
+
+    The inner-gradient operators and the inner optimizers to try are those that the signature of
+    the algorithm in `maml_jax` allows.
+    """
 
     reference: Reference
     variant: str = ""
     """Appended to the algorithm's name where it is compared in more than one form."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Fixed arguments of the algorithm in `maml_jax`."""
-    differentiate: tuple[str | None, ...] = ("mixed", "reverse")
-    """The inner-gradient operators to try, all of which must agree; None: it has no choice."""
-    inner_optimizer: bool = True
-    """Whether it takes any inner optimizer."""
     regression: bool = True
     """Whether the algorithm works without classes."""
     progress: float = 1.0

@@ -30,4 +30,4 @@ def fomaml(
     return TaskResult(query_loss, trajectory, {"params": gradient(query_loss, fast)})
 
 
-COMPARISONS = (Comparison(fomaml, differentiate=(None,)),)
+COMPARISONS = (Comparison(fomaml),)

@@ -103,6 +103,5 @@ COMPARISONS = (
             "damping": DAMPING,
             "solver_steps": SOLVER_STEPS,
         },
-        differentiate=(None,),
     ),
 )

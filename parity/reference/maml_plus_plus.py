@@ -77,7 +77,6 @@ COMPARISONS = (
     Comparison(
         maml_plus_plus,
         options={"multi_step_until": MULTI_STEP_UNTIL},
-        inner_optimizer=False,
         progress=PROGRESS,
     ),
 )

@@ -61,12 +61,10 @@ first_order_meta_sgd = partial(meta_sgd, create_graph=False)
 """Meta-SGD whose inner gradients, but not whose rates, are constants."""
 
 COMPARISONS = (
-    Comparison(meta_sgd, inner_optimizer=False),
+    Comparison(meta_sgd),
     Comparison(
         first_order_meta_sgd,
         variant="first-order",
         options={"differentiate": "first_order"},
-        differentiate=(None,),
-        inner_optimizer=False,
     ),
 )

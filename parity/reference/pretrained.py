@@ -34,4 +34,4 @@ def pretrained(
     return TaskResult(training_loss, tuned.trajectory, {"params": slope})
 
 
-COMPARISONS = (Comparison(pretrained, differentiate=(None,)),)
+COMPARISONS = (Comparison(pretrained),)

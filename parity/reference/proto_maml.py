@@ -86,7 +86,6 @@ COMPARISONS = (
         first_order_proto_maml,
         variant="first-order",
         options={"differentiate": "first_order"},
-        differentiate=(None,),
         regression=False,
     ),
 )

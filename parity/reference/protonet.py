@@ -22,6 +22,4 @@ def protonet(
     )
 
 
-COMPARISONS = (
-    Comparison(protonet, regression=False, differentiate=(None,), inner_optimizer=False),
-)
+COMPARISONS = (Comparison(protonet, regression=False),)

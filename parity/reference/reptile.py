@@ -45,4 +45,4 @@ def displacement(start: Weights, fast: Weights) -> Weights:
     return {name: (weight - fast[name]).detach() for name, weight in start.items()}
 
 
-COMPARISONS = (Comparison(reptile, differentiate=(None,)),)
+COMPARISONS = (Comparison(reptile),)

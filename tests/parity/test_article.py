@@ -1,4 +1,4 @@
-"""The article's program: its data, its loss, and both sides of it step by step."""
+"""The article's program: its data, its loss, and both programs step by step."""
 
 import jax
 import jax.numpy as jnp
@@ -8,23 +8,24 @@ import torch
 from idx import idx
 
 from maml_jax.errors import InputError
-from parity.article.agreement import agreement, compare_sides
+from maml_jax.exchange import flatten
+from parity.article.agreement import agreement, compare_programs
 from parity.article.digits import Digits, batch_order, read_mnist
-from parity.article.jax_side import accuracy, jax_loss, jax_side
+from parity.article.jax_program import accuracy, jax_loss, run_jax
 from parity.article.settings import FLATTENED
-from parity.article.torch_side import Network, initial_weights, torch_side
-from parity.weights import flatten, to_flax
+from parity.article.torch_program import Network, initial_weights, run_torch
+from parity.conversion import to_flax
 
 PARTS = ("train", "t10k")
 
 
 def run_both(digits, steps, *, ours=None, order=None):
-    """The agreement after `steps`, the JAX side changed by the options `ours` or by its `order`."""
+    """The agreement after `steps`; the options `ours` or another `order` change the JAX program."""
     weights = initial_weights(0, torch.float64)
     initial = to_flax(weights, FLATTENED)
     right = batch_order(len(digits.x), 1, 0)
-    (b,) = torch_side(weights, digits, right, [steps])
-    (a,) = jax_side(initial, digits, right if order is None else order, [steps], **(ours or {}))
+    (b,) = run_torch(weights, digits, right, [steps])
+    (a,) = run_jax(initial, digits, right if order is None else order, [steps], **(ours or {}))
     return agreement(initial, a, b, steps)
 
 
@@ -151,7 +152,7 @@ def test_second_softmax_takes_nine_tenths_of_the_first_gradient(x64):
 def test_one_step_of_the_program_is_plain_sgd(digits, double):
     weights = initial_weights(0, torch.float64)
     order = batch_order(len(digits.x), 1, 0)
-    (after,) = torch_side(weights, digits, order, [1], double_softmax=double)
+    (after,) = run_torch(weights, digits, order, [1], double_softmax=double)
     leaves = {name: weight.clone().requires_grad_() for name, weight in weights.items()}
     x, y = (torch.from_numpy(array[order[0]]) for array in digits)
     logits = torch.func.functional_call(Network(False), leaves, x[:, None].double())
@@ -163,8 +164,8 @@ def test_one_step_of_the_program_is_plain_sgd(digits, double):
     assert row.movement < 1e-11
 
 
-def test_both_sides_agree(digits):
-    rows = list(compare_sides(digits, [1, 10], 0))
+def test_both_programs_agree(digits):
+    rows = list(compare_programs(digits, [1, 10], 0))
     assert [row.steps for row in rows] == [1, 10]
     for row in rows:
         assert row.passed
@@ -173,12 +174,12 @@ def test_both_sides_agree(digits):
         assert row.movement > 0  # two programs, rounding differently
 
 
-def test_both_sides_agree_with_one_softmax(digits):
+def test_both_programs_agree_with_one_softmax(digits):
     weights = initial_weights(1, torch.float64)
     initial = to_flax(weights, FLATTENED)
     order = batch_order(len(digits.x), 1, 1)
-    (b,) = torch_side(weights, digits, order, [3], double_softmax=False)
-    (a,) = jax_side(initial, digits, order, [3], double_softmax=False)
+    (b,) = run_torch(weights, digits, order, [3], double_softmax=False)
+    (a,) = run_jax(initial, digits, order, [3], double_softmax=False)
     assert agreement(initial, a, b, 3).passed
 
 
@@ -195,10 +196,10 @@ def test_in_another_order_the_comparison_fails(digits):
     assert row.movement > 1e-3  # three batches are all the images, whatever their order
 
 
-def test_a_side_that_stands_still_fails(digits):
+def test_a_program_that_does_not_move_fails(digits):
     weights = initial_weights(0, torch.float64)
     initial = to_flax(weights, FLATTENED)
-    (moved,) = torch_side(weights, digits, batch_order(len(digits.x), 1, 0), [1])
+    (moved,) = run_torch(weights, digits, batch_order(len(digits.x), 1, 0), [1])
     row = agreement(initial, initial, moved, 1)
     assert row.movement == 1
     assert not row.passed
@@ -240,7 +241,7 @@ def test_real_digits(mnist_dir):
     mnist = read_mnist(mnist_dir)
     assert [len(digits.x) for digits in mnist] == [60000, 10000]
     assert [np.bincount(digits.y).min() for digits in mnist] == [5421, 892]  # fives
-    (row,) = compare_sides(mnist.train, [2], 0)
+    (row,) = compare_programs(mnist.train, [2], 0)
     assert row.passed
     assert flatten(to_flax(initial_weights(0, torch.float64), FLATTENED)).keys() == {
         f"{layer}/{kind}"

@@ -12,13 +12,14 @@ from flax import nnx
 import maml_jax as mj
 import parity
 from maml_jax.errors import InputError
-from parity import reference
 from parity.catalogue import Catalogue
-from parity.cells import MODELS, Cell, build
-from parity.models import conv4_stride, mlp, mlp_batch_norm
-from parity.reference import Task
-from parity.reference.common import gradient, leaves
-from parity.weights import to_flax, to_torch
+from parity.cells import MODELS, Cell, build_inputs
+from parity.conversion import tasks_to_torch, to_flax, to_torch
+from parity.models.conv4 import conv4_stride
+from parity.models.mlp import mlp, mlp_batch_norm
+from parity.reference.fomaml import fomaml
+from parity.reference.maml import maml as reference_maml
+from parity.torch_tools import gradient, leaves, over_tasks
 
 NETWORKS = {"mlp-batch-norm": mlp_batch_norm, "mlp": mlp, "conv4-stride": conv4_stride}
 SMALL = ("mlp-batch-norm", "mlp")
@@ -40,7 +41,7 @@ def problem(name, seed=0):
         loss, rate = mj.losses.softmax_cross_entropy, 0.4
     else:
         facts = MODELS[name]
-        params, apply, episodes = build(Cell("maml", name, STEPS), seed)
+        params, apply, episodes = build_inputs(Cell("maml", name, STEPS), seed)
         model, loss, rate = facts.flax(nnx.Rngs(0)), facts.loss.jax, facts.inner_lr
     return parity.Problem(
         apply=apply,
@@ -73,13 +74,7 @@ def catalogue(name):
 
 
 def tasks_of(name, seed=0):
-    episodes = problem(name, seed).episodes
-    tasks = []
-    for sx, sy, qx, qy in zip(*episodes.support, *episodes.query, strict=True):
-        images = [x.transpose(0, 3, 1, 2).copy() if x.ndim == 4 else x for x in (sx, qx)]
-        sx, qx, sy, qy = map(torch.from_numpy, (*images, sy, qy))
-        tasks.append(Task(sx, sy, qx, qy))
-    return tasks
+    return tasks_to_torch(problem(name, seed).episodes)
 
 
 def cross_entropy(outputs, y):
@@ -237,7 +232,8 @@ def test_no_mistake_is_named_on_a_hundred_right_gradients(name):
     plain = cross_entropy if name in SMALL else lambda *pair: SCALE * F.mse_loss(*pair)
     for seed in range(100):
         other = problem(name, seed)
-        theirs = reference.maml(
+        theirs = over_tasks(
+            reference_maml,
             forward,
             plain,
             {"params": to_torch(other.params, flattened_of(name))},
@@ -331,7 +327,8 @@ def test_check_runs_a_function_of_ones_own():
     name = "conv4-stride"
 
     def mine(weights, tasks):
-        result = reference.fomaml(
+        result = over_tasks(
+            fomaml,
             conv4_stride,
             cross_entropy,
             {"params": weights},

@@ -47,14 +47,14 @@ def test_columns_are_aligned(fake, capsys):
 def test_float32_has_columns_of_its_own(fake, capsys):
     assert main(["--only", "fomaml/mlp/1", "--float32"]) == 0
     assert "jax float32" not in capsys.readouterr().out  # these have none
-    fake(float32=Rounding(jax=1.5e-7, torch=2.5e-7, apart=3.5e-7))
+    fake(float32=Rounding(jax=1.5e-7, torch=2.5e-7, difference=3.5e-7))
     assert main(["--only", "fomaml/mlp/1", "--float32"]) == 0
     output = capsys.readouterr().out
     title, row = (line for line in output.splitlines() if line.startswith(("cell ", "fomaml")))
     for name, figure in (("jax float32", "1.5e-07"), ("torch float32", "2.5e-07")):
         assert title.index(name) + len(name) == row.index(figure) + len(figure)
     assert "3.5e-07" in row
-    fake(float32=Rounding(jax=1.5e-7, torch=1.0, apart=1.0))
+    fake(float32=Rounding(jax=1.5e-7, torch=1.0, difference=1.0))
     assert main(["--only", "fomaml/mlp/1", "--float32", "--json"]) == 1
     (cell,) = json.loads(capsys.readouterr().out)["cells"]
     assert cell["passed"] is False
@@ -97,13 +97,29 @@ def test_json_has_null_for_what_is_no_number(fake, capsys):
     assert cells["maml/mlp/1/mixed"]["weights"] == [0.0, None]
 
 
+def test_list_prints_names_and_computes_nothing(capsys, monkeypatch):
+    monkeypatch.setattr(parity.compare, "compare", None)
+    assert main(["--list"]) == 0
+    default = capsys.readouterr().out.splitlines()
+    assert default == [cell.name for cell in CELLS if cell.by_default]
+    assert main(["--list", "--all"]) == 0
+    assert capsys.readouterr().out.splitlines() == [cell.name for cell in CELLS]
+    assert main(["--list", "--only", "protonet/mlp", "reptile/resnet12"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "protonet/mlp/1",
+        "protonet/mlp/5",
+        "protonet/mlp/1/100-updates",
+        "reptile/resnet12/5",
+    ]
+
+
 def test_only_that_matches_nothing(capsys):
     assert main(["--only", "resnet50"]) == 2
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err.count("\n") == 1
-    assert "'resnet50'" in output.err
-    assert "maml | fomaml | reptile" in output.err
+    assert "parity: --only was 'resnet50' (did you mean 'resnet12'?)" in output.err
+    assert "conv4-maxpool" in output.err
 
 
 @pytest.mark.parametrize("arguments", [["--seed", "-1"], ["--seed", "x"], ["--onyl", "mlp"]])
@@ -120,14 +136,37 @@ def test_colour_and_progress_are_for_terminals(fake, capsys, monkeypatch):
     assert main(["--only", "fomaml/mlp/1"]) == 0
     output = capsys.readouterr()
     assert "\033[32mok\033[0m" in output.out
-    assert "1/1 fomaml/mlp/1" in output.err
+    assert "1/1 cells, about 0 s left, last fomaml/mlp/1" in output.err
+
+
+def test_progress_of_a_long_run_is_lines_in_a_file(fake, capsys, monkeypatch):
+    monkeypatch.setattr("parity.__main__.PROGRESS_EVERY", 0.0)
+    assert main(["--only", "fomaml/mlp"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith(
+        f"{len(lines)}/{len(lines)} cells, about 0 s left, last fomaml/mlp/"
+    )
+    assert "\r" not in "".join(lines)
+
+
+def test_an_interruption_ends_it(fake, capsys, monkeypatch):
+    started = []
+
+    def interrupted(cell, **_):
+        started.append(cell)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(parity.compare, "compare", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        main(["--all"])
+    assert len(started) < len(CELLS)
 
 
 def test_help_names_the_exit_status(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["--help"])
     assert stopped.value.code == 0
-    assert "exit status: 0 if every error is within the bound" in capsys.readouterr().out
+    assert "exit status: 0 if every error is within its bound" in capsys.readouterr().out
 
 
 def test_the_default_is_a_part_in_which_nothing_is_missing(fake, capsys):

@@ -31,7 +31,8 @@ def test_the_example_is_right_once_it_is_mended(capsys):
 
 
 @pytest.mark.parametrize(
-    "option", ["--as-trained", "--all", "--only", "--float32", "--against", "--json", "--out"]
+    "option",
+    ["--as-trained", "--all", "--only", "--float32", "--against", "--json", "--out", "--list"],
 )
 def test_the_options_exist(option, capsys):
     from parity.__main__ import main

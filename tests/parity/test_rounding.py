@@ -1,16 +1,18 @@
-"""What float32 costs: as it should be, and with a side that loses precision in float32 alone."""
+"""What float32 costs: as it should be, and with a backend that loses precision in float32."""
+
+from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
 
-from parity import reference
-from parity.cells import Cell, build
+from parity.cells import Cell, build_inputs
 from parity.compare import compare
-from parity.errors import BOUND
-from parity.reference.common import Optimizer
-from parity.rounding import FACTOR, UNIT, Rounding, errors, jump
+from parity.reference.maml import maml
+from parity.relative_error import BOUND
+from parity.rounding import FACTOR, UNIT, Rounding, errors, sensitivity
+from parity.torch_tools import Optimizer
 
 CELL = Cell("maml", "mlp", 2, "mixed")
 
@@ -24,22 +26,22 @@ def test_errors_by_hand():
     ours = {"a": single(3, 4.5), "b": single(1)}
     theirs = {"a": single(3, 4), "b": single(1.25)}
     found = errors(ours, theirs, exact)
-    assert (found.jax, found.torch, found.apart) == (0.1, 0.25, 0.25)
+    assert (found.jax, found.torch, found.difference) == (0.1, 0.25, 0.25)
 
 
 def test_an_array_that_should_be_zero_is_measured_by_the_whole():
     exact = {"a": np.array([3.0, 4.0]), "b": np.array([1e-17])}
     theirs = {"a": single(3, 4), "b": single(0)}
     found = errors({"a": single(3, 4), "b": single(0.5)}, theirs, exact)
-    assert found.jax == found.apart == pytest.approx(0.1)
+    assert found.jax == found.difference == pytest.approx(0.1)
     # A small one that is not zero is measured by a hundredth of it.
     exact["b"] = np.array([1e-6])
     found = errors({"a": single(3, 4), "b": single(0.5)}, theirs, exact)
-    assert found.apart == pytest.approx(10)
+    assert found.difference == pytest.approx(10)
 
 
 @pytest.mark.parametrize("side", [0, 1])
-def test_a_side_that_has_not_computed_in_float32_is_refused(side):
+def test_a_backend_that_has_not_computed_in_float32_is_refused(side):
     sides = [{"a": single(1)}, {"a": single(1)}]
     sides[side] = {"a": np.ones(1)}
     with pytest.raises(ValueError, match="was float64; it must be float32"):
@@ -50,12 +52,12 @@ def test_a_side_that_has_not_computed_in_float32_is_refused(side):
 
 
 def test_the_bound_is_ten_times_the_smaller_error():
-    assert Rounding(jax=1e-6, torch=3e-6, apart=9.9e-6).passed
-    assert not Rounding(jax=1e-6, torch=2e-5, apart=1.1e-5).passed
-    assert not Rounding(jax=2e-5, torch=1e-6, apart=1.1e-5).passed
+    assert Rounding(jax=1e-6, torch=3e-6, difference=9.9e-6).passed
+    assert not Rounding(jax=1e-6, torch=2e-5, difference=1.1e-5).passed
+    assert not Rounding(jax=2e-5, torch=1e-6, difference=1.1e-5).passed
     # Whatever a side does, the sum of both is never exceeded: it would be no bound.
-    assert not Rounding(jax=1e-3, torch=1e-6, apart=1e-3).passed
-    assert Rounding(jax=0.0, torch=1e-7, apart=1e-7).bound == FACTOR * UNIT
+    assert not Rounding(jax=1e-3, torch=1e-6, difference=1e-3).passed
+    assert Rounding(jax=0.0, torch=1e-7, difference=1e-7).bound == FACTOR * UNIT
 
 
 def test_a_jump_within_rounding_of_the_weights_is_seen():
@@ -67,12 +69,12 @@ def test_a_jump_within_rounding_of_the_weights_is_seen():
     def smooth(moved):
         return {"g": moved["w"] ** 3}
 
-    assert jump(with_a_kink_at_one, meta, with_a_kink_at_one(meta)) == 0.5
-    assert 0 < jump(smooth, meta, smooth(meta)) < 12.1 * UNIT
+    assert sensitivity(with_a_kink_at_one, meta, with_a_kink_at_one(meta)) == 0.5
+    assert 0 < sensitivity(smooth, meta, smooth(meta)) < 12.1 * UNIT
     far = {"w": np.array([1.001])}
-    assert jump(with_a_kink_at_one, far, with_a_kink_at_one(far)) == 0
-    assert Rounding(jax=1e-6, torch=0.5, apart=0.9, jump=0.5).passed
-    assert not Rounding(jax=1e-6, torch=0.5, apart=1.1, jump=0.5).passed
+    assert sensitivity(with_a_kink_at_one, far, with_a_kink_at_one(far)) == 0
+    assert Rounding(jax=1e-6, torch=0.5, difference=0.9, sensitivity=0.5).passed
+    assert not Rounding(jax=1e-6, torch=0.5, difference=1.1, sensitivity=0.5).passed
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -104,8 +106,8 @@ def test_both_sides_round_alike(cell):
 
 
 def test_both_start_from_the_same_float32_numbers():
-    problem = build(CELL, 0)
-    for array in (problem.params["head"]["kernel"], problem.episodes.support.x):
+    inputs = build_inputs(CELL, 0)
+    for array in (inputs.params["head"]["kernel"], inputs.episodes.support.x):
         assert array.dtype == np.float64
         np.testing.assert_array_equal(array, array.astype(np.float32))
 
@@ -132,7 +134,7 @@ def slightly_long_learner(apply):
 
 
 def rough_reference(forward, *problem, **options):
-    return reference.maml(lambda weights, x: forward(weights, rough(x)), *problem, **options)
+    return maml(lambda weights, x: forward(weights, rough(x)), *problem, **options)
 
 
 @pytest.mark.parametrize(
@@ -149,11 +151,11 @@ def test_a_mistake_in_float32_alone_is_caught(side, to_blame):
     assert max(found.loss, *found.weights, found.meta_gradient) <= BOUND
     assert not found.passed
     assert not found.float32.passed
-    assert 0 < found.float32.jump < found.float32.apart / 2  # asked, and no excuse
+    assert 0 < found.float32.sensitivity < found.float32.difference / 2  # computed, and no excuse
     own = {"jax": found.float32.jax, "torch": found.float32.torch}
     assert own.pop(to_blame) > 1e-5
     assert max(own.values()) < 1e-5
-    assert compare(CELL, **side).passed  # float64 alone does not see it
+    assert replace(found, float32=None).passed  # float64 alone does not see it
 
 
 def test_adam_is_in_the_precision_of_the_weights():

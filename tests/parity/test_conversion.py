@@ -5,17 +5,18 @@ import numpy as np
 import pytest
 import torch
 
-from parity.cells import MODELS, Cell, build
-from parity.weights import flatten, to_flax, to_torch
+from maml_jax.exchange import flatten
+from parity.cells import MODELS, Cell, build_inputs
+from parity.conversion import tasks_to_torch, to_flax, to_torch
 
 
-def problem(name):
-    return build(Cell("fomaml", name, 1), 0)
+def inputs(name):
+    return build_inputs(Cell("fomaml", name, 1), 0)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_round_trip_is_exact(name):
-    params, layers = problem(name).params, MODELS[name].flattened
+    params, layers = inputs(name).params, MODELS[name].flattened
     back = flatten(to_flax(to_torch(params, layers), layers))
     assert back.keys() == flatten(params).keys()
     for path, leaf in flatten(params).items():
@@ -25,19 +26,17 @@ def test_round_trip_is_exact(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_outputs_are_equal(name, x64):
-    params, apply, episodes = problem(name)
-    images = episodes.query.x[0]
-    outputs = apply(params, images)
-    channels_first = images.transpose(0, 3, 1, 2).copy() if images.ndim == 4 else images
+    params, apply, episodes = inputs(name)
+    outputs = apply(params, episodes.query.x[0])
     weights = to_torch(params, MODELS[name].flattened)
-    expected = MODELS[name].torch(weights, torch.from_numpy(channels_first)).numpy()
+    expected = MODELS[name].torch(weights, tasks_to_torch(episodes)[0].query_x).numpy()
     assert outputs.dtype == expected.dtype == np.float64
     assert np.linalg.norm(outputs - expected) < 1e-12 * np.linalg.norm(expected)
 
 
 @pytest.mark.parametrize("name", ["conv4-maxpool", "article-cnn", "mlp"])
 def test_order_of_a_flattened_image_matters(name):
-    params, layers = problem(name).params, MODELS[name].flattened
+    params, layers = inputs(name).params, MODELS[name].flattened
     with_order, without = to_torch(params, layers), to_torch(params, {})
     changed = {path for path in with_order if not torch.equal(with_order[path], without[path])}
     assert changed == {f"{layer.replace('/', '.')}.weight" for layer in layers}
@@ -67,13 +66,13 @@ def test_unknown_weight_is_refused():
 
 @pytest.mark.parametrize("name", ["conv4-stride", "conv4-maxpool", "article-cnn"])
 def test_images_have_flat_areas_and_texture(name):
-    images = problem(name).episodes.support.x
+    images = inputs(name).episodes.support.x
     assert (images == 0).mean() > 0.3
     assert len(np.unique(images)) > 500
 
 
 def test_weights_and_episodes_follow_from_the_seed():
     cell = Cell("maml", "mlp", 1)
-    first, again, other = (jax.tree.leaves(build(cell, seed)[::2]) for seed in (3, 3, 4))
+    first, again, other = (jax.tree.leaves(build_inputs(cell, seed)[::2]) for seed in (3, 3, 4))
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not any(np.array_equal(a, b) for a, b in zip(first[:-1], other[:-1], strict=True))

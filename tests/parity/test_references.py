@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 import maml_jax as mj
-from parity import reference
-from parity.cells import ALGORITHMS, MODELS, Cell, build
-from parity.sides import jax_side, torch_side
-from parity.weights import to_torch
+from parity.backends import run_jax, run_torch
+from parity.cells import COMPARISONS, MODELS, Cell, build_inputs
+from parity.conversion import to_torch
+from parity.torch_tools import Task, over_tasks
 
 # o = w·x + b with w = b = 0, squared error, inner rate 0.1, one inner step, two tasks of one
 # support and one query example each. The Hessian of a support loss with x = 1 is
@@ -36,11 +36,12 @@ def test_reference_meets_the_numbers_by_hand(algorithm):
     def examples(pairs):
         return torch.tensor(pairs[:, :1]), torch.tensor(pairs[:, 1:])
 
-    result = ALGORITHMS[algorithm].reference(
+    result = over_tasks(
+        COMPARISONS[algorithm].reference,
         lambda weights, x: weights["w"] * x + weights["b"],
         F.mse_loss,
         {"params": {name: torch.zeros((), dtype=torch.float64) for name in "wb"}},
-        [reference.Task(*examples(s), *examples(q)) for s, q in zip(SUPPORT, QUERY, strict=True)],
+        [Task(*examples(s), *examples(q)) for s, q in zip(SUPPORT, QUERY, strict=True)],
         inner_lr=0.1,
         inner_steps=1,
     )
@@ -58,7 +59,7 @@ def test_reference_meets_the_numbers_by_hand(algorithm):
     [("maml", {"differentiate": "mixed"}), ("maml", {"differentiate": "reverse"}), ("fomaml", {})],
 )
 def test_learner_meets_the_numbers_by_hand(algorithm, options):
-    learner = ALGORITHMS[algorithm].learner(
+    learner = getattr(mj, algorithm)(
         lambda params, x: params["o"]["scale"] * x + params["o"]["bias"],
         inner_lr=0.1,
         inner_steps=1,
@@ -67,12 +68,12 @@ def test_learner_meets_the_numbers_by_hand(algorithm, options):
     )
     episodes = mj.Episode(*(mj.Batch(s[..., :1], s[..., 1:]) for s in (SUPPORT, QUERY)))
     meta = {"o": {"scale": np.zeros(()), "bias": np.zeros(())}}
-    side = jax_side(Cell(algorithm, "mlp-sinusoid", 1), learner, meta, episodes)
+    result = run_jax(Cell(algorithm, "mlp-sinusoid", 1), learner, meta, episodes)
     names = ("o.weight", "o.bias")
-    assert side.loss == pytest.approx(0.58, rel=1e-14)
-    for trajectory, expected in zip(side.trajectories, ADAPTED, strict=True):
+    assert result.loss == pytest.approx(0.58, rel=1e-14)
+    for trajectory, expected in zip(result.trajectories, ADAPTED, strict=True):
         assert [trajectory[1][name] for name in names] == pytest.approx(expected, rel=1e-14)
-    assert [side.meta_gradient[name] for name in names] == pytest.approx(
+    assert [result.meta_gradient[name] for name in names] == pytest.approx(
         BY_HAND[algorithm], rel=1e-14
     )
 
@@ -80,27 +81,27 @@ def test_learner_meets_the_numbers_by_hand(algorithm, options):
 CELL = Cell("maml", "mlp-sinusoid", 3, "mixed")
 
 
-def of_jax(cell, problem):
-    learner = cell.learner(problem.apply)
-    return jax_side(cell, learner, problem.params, problem.episodes)
+def of_jax(cell, inputs):
+    learner = cell.learner(inputs.apply)
+    return run_jax(cell, learner, inputs.params, inputs.episodes)
 
 
-def of_torch(cell, problem):
-    maml = ALGORITHMS[cell.algorithm].reference
-    return torch_side(cell, maml, problem.params, problem.episodes)
+def of_torch(cell, inputs):
+    reference = COMPARISONS[cell.algorithm].reference
+    return run_torch(cell, reference, inputs.params, inputs.episodes)
 
 
-def directional_errors(side):
+def directional_errors(backend):
     """Relative errors of meta-gradient · direction against central differences of `CELL`'s loss."""
-    problem = build(CELL, 0)
-    gradient = side(problem).meta_gradient
+    inputs = build_inputs(CELL, 0)
+    gradient = backend(inputs).meta_gradient
     generator = np.random.default_rng(0)
     errors = []
     for _ in range(3):
-        direction = jax.tree.map(lambda p: generator.normal(size=p.shape), problem.params)
+        direction = jax.tree.map(lambda p: generator.normal(size=p.shape), inputs.params)
         slope = sum(np.vdot(gradient[n], d.numpy()) for n, d in to_torch(direction, {}).items())
         ahead, behind = (
-            of_torch(CELL, problem._replace(params=_moved(problem.params, direction, step))).loss
+            of_torch(CELL, inputs._replace(params=_moved(inputs.params, direction, step))).loss
             for step in (1e-6, -1e-6)
         )
         errors.append(abs(slope - (ahead - behind) / 2e-6) / abs(slope))
@@ -111,27 +112,27 @@ def _moved(params, direction, step):
     return jax.tree.map(lambda p, d: p + step * d, params, direction)
 
 
-@pytest.mark.parametrize("side", [of_jax, of_torch])
-def test_meta_gradient_meets_finite_differences(side):
-    assert max(directional_errors(lambda problem: side(CELL, problem))) < 1e-6
+@pytest.mark.parametrize("backend", [of_jax, of_torch])
+def test_meta_gradient_meets_finite_differences(backend):
+    assert max(directional_errors(lambda inputs: backend(CELL, inputs))) < 1e-6
 
 
 def test_first_order_gradient_does_not_meet_them():
     fomaml = Cell("fomaml", CELL.model, CELL.inner_steps)
-    assert min(directional_errors(lambda problem: of_torch(fomaml, problem))) > 1e-3
+    assert min(directional_errors(lambda inputs: of_torch(fomaml, inputs))) > 1e-3
 
 
 @pytest.mark.parametrize("algorithm", ["maml", "fomaml", "reptile", "imaml", "pretrained"])
 def test_weight_that_the_loss_does_not_reach_is_an_error(algorithm):
-    model, problem = MODELS[CELL.model], build(CELL, 0)
+    model, inputs = MODELS[CELL.model], build_inputs(CELL, 0)
     weights = {"w": torch.zeros(1, dtype=torch.float64), "unused": torch.zeros(1)}
-    x, y = (torch.from_numpy(leaf[0]) for leaf in problem.episodes.support)
+    x, y = (torch.from_numpy(leaf[0]) for leaf in inputs.episodes.support)
     with pytest.raises(RuntimeError, match="appears to not have been used"):
-        ALGORITHMS[algorithm].reference(
+        COMPARISONS[algorithm].reference(
             lambda weights, x: weights["w"] * x,
             model.loss.torch,
             {"params": weights},
-            [reference.Task(x, y, x, y)],
+            Task(x, y, x, y),
             inner_lr=0.1,
             inner_steps=1,
         )

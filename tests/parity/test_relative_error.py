@@ -1,12 +1,12 @@
-"""What an error is."""
+"""The definition of an error."""
 
 import numpy as np
 import pytest
 
+from parity.backends import BackendResult
 from parity.cells import Cell
 from parity.compare import Errors, measure
-from parity.errors import BOUND, FLOOR, relative_error
-from parity.sides import Side
+from parity.relative_error import BOUND, FLOOR, relative_error
 
 CELL = Cell("maml", "mlp", 1, "mixed")
 
@@ -42,7 +42,7 @@ def test_nan_is_the_largest_error(order):
 @pytest.mark.parametrize(
     ("ours", "message"),
     [
-        ({"b": np.ones(2)}, r"one side alone had the weights \['a', 'b'\]"),
+        ({"b": np.ones(2)}, r"only one of the two has the weights \['a', 'b'\]"),
         ({"a": np.ones(3)}, r"`a` was float64\(3,\) against float64\(2,\)"),
         ({"a": np.ones(2, np.float32)}, r"`a` was float32\(2,\) against float64\(2,\)"),
     ],
@@ -52,13 +52,13 @@ def test_what_cannot_be_compared_is_refused(ours, message):
         relative_error(ours, {"a": np.ones(2)})
 
 
-def side(*steps, loss=1.0):
+def result(*steps, loss=1.0):
     weights = [{"w": np.array([step])} for step in steps]
-    return Side(np.array(loss), [weights, weights], {"w": np.ones(1)}, {})
+    return BackendResult(np.array(loss), [weights, weights], {"w": np.ones(1)}, [])
 
 
 def test_each_step_has_its_error():
-    errors = measure(CELL, side(1.0, 2.5, 4.0), side(1.0, 2.0, 4.0))
+    errors = measure(CELL, result(1.0, 2.5, 4.0), result(1.0, 2.0, 4.0))
     assert errors.weights == (0.0, 0.25, 0.0)
     assert errors.worst == "weights after 1 w"
     assert not errors.passed
@@ -66,13 +66,13 @@ def test_each_step_has_its_error():
 
 @pytest.mark.parametrize(("ours", "theirs"), [((1.0,), (1.0, 2.0)), ((1.0, 2.0), (1.0,))])
 def test_missing_step_is_infinitely_wrong(ours, theirs):
-    errors = measure(CELL, side(*ours), side(*theirs))
+    errors = measure(CELL, result(*ours), result(*theirs))
     assert errors.weights == (0.0, np.inf)
     assert errors.worst == "weights after 1 missing on one side"
 
 
 def test_missing_task_is_refused():
-    one, two = side(1.0), side(1.0)
+    one, two = result(1.0), result(1.0)
     one.trajectories.pop()
     with pytest.raises(ValueError, match="longer"):
         measure(CELL, one, two)
