@@ -7,9 +7,9 @@
 | `scale` of a norm | `weight` |
 | `bias` | `bias` |
 
-A dense layer behind a flattened image takes its inputs in another order as well: position by
-position in Flax, channel by channel in PyTorch. Only the model knows which layers those are, so
-`flattened` names them, with the image's `(height, width, channels)`.
+A dense layer behind a flattened image also takes its inputs in another order: position by position
+in Flax, channel by channel in PyTorch. Only the model knows which layers those are: `flattened`
+names them, with the image's `(height, width, channels)`.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,6 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from maml_jax.errors import InputError
-from maml_jax.training.config import Config
 
 Arrays: TypeAlias = dict[str, np.ndarray]
 Flattened: TypeAlias = Mapping[str, tuple[int, int, int]]
@@ -29,7 +28,7 @@ def layers_to_torch(params: Any, flattened: Flattened) -> Arrays:
     """PyTorch's weights for the nested dict `params` of Flax, as NumPy arrays; the dtype stays.
 
     Raises:
-      InputError: a weight that the table of this module does not have.
+      InputError: a weight that is not in the table of this module.
     """
     weights = {}
     for path, leaf in flatten(params).items():
@@ -45,7 +44,7 @@ def layers_to_flax(weights: Mapping[str, np.ndarray], flattened: Flattened) -> d
     """The inverse of `layers_to_torch`, with NumPy arrays.
 
     Raises:
-      InputError: an array that the table of this module does not have.
+      InputError: an array that is not in the table of this module.
     """
     params: dict[str, Any] = {}
     for name, array in weights.items():
@@ -74,20 +73,6 @@ def torch_name(path: str) -> str:
     if kind not in ("kernel", "scale", "bias"):
         raise InputError(f"`{path}` was neither a kernel nor a scale nor a bias.")
     return f"{layer}{slash}{'bias' if kind == 'bias' else 'weight'}".replace("/", ".")
-
-
-def flattened_layers(config: Config, input_shape: tuple[int, ...]) -> Flattened:
-    """The dense layers of the config's model that are behind a flattened image of `input_shape`."""
-    if len(input_shape) != 3:
-        return {}
-    height, width, channels = input_shape
-    if config.model == "mlp":
-        return {"layers/0" if config.hidden else "head": (height, width, channels)}
-    if config.model == "conv4" and config.downsample == "maxpool":
-        return {"head": (height // 16, width // 16, config.filters)}
-    if config.model == "article-cnn":
-        return {"hidden": (((height - 2) // 2 - 2) // 2, ((width - 2) // 2 - 2) // 2, 64)}
-    return {}
 
 
 def flatten(params: Any, prefix: str = "") -> dict[str, Any]:

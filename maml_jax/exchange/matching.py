@@ -1,4 +1,4 @@
-"""Which array of a foreign file is which of ours, where their names differ."""
+"""Matches the arrays of a foreign file to those of a model where their names differ."""
 
 import re
 from collections import defaultdict
@@ -18,20 +18,21 @@ _OF_A_CELL = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 def match(
     theirs: Shapes, ours: Shapes, given: Mapping[str, str] | None = None, *, ordered: bool = True
 ) -> dict[str, str]:
-    """Our name for each of theirs.
+    """Our name for each array of theirs.
 
-    First what is `given`. Then layer by layer, a layer being the arrays that differ in the last
-    part of their names alone, and of one kind if those parts and all shapes are equal: layers of
-    one name and kind belong together, and of the others those of one kind, in order.
+    The pairs in `given` come first. The rest is matched layer by layer: a layer is the arrays whose
+    names differ in the last part only, and two layers are of one kind if those parts and all shapes
+    are equal. Layers of the same name and kind are matched; then the remaining layers of each kind,
+    in order.
 
     Args:
-      theirs: in the order of the layers if `ordered`.
-      ours: names and shapes of the model; their order is that of the numbers in them, head last.
+      theirs: the shapes of the foreign arrays, in the order of the layers if `ordered`.
+      ours: the shapes of the model's arrays; the numbers in the names give their order, head last.
       given: our names for some of theirs.
-      ordered: if not, the order of theirs is that of the numbers in their names.
+      ordered: False: the numbers in their names give the order of theirs.
 
     Raises:
-      InputError: arrays of either side are left over, `given` is wrong, or there is no order.
+      InputError: some arrays have no counterpart, `given` is wrong, or there is no order.
     """
     found = dict(given or {})
     _check_given(found, theirs, ours)
@@ -87,11 +88,11 @@ def _pair(layer: str, place: str, parts: Iterable[str], theirs: Shapes) -> dict[
 
 
 def _by_number(layers: list[str]) -> list[str]:
-    """The layers in the order of the numbers in their names, which must be all that differs."""
+    """The layers in the order of the numbers in their names, which must differ in nothing else."""
     if len({re.sub(r"\d+", "#", layer) for layer in layers}) > 1:
         raise InputError(
             f"`file` was a safetensors file, which keeps no order of its layers, and the names "
-            f"{', '.join(sorted(layers))} tell none; `mapping` may say which is which."
+            f"{', '.join(sorted(layers))} have no numbers; `mapping` may say which is which."
         )
     return sorted(layers, key=_natural)
 
@@ -111,7 +112,7 @@ def _arrays(layers: _Layers) -> list[str]:
 
 
 def _misfit(theirs: list[str], ours: list[str], most: int = 4) -> str:
-    """What one side alone has, for people."""
+    """The arrays without a counterpart, for an error message."""
 
     def some(arrays: list[str], others: list[str]) -> str:
         left = [array for array in arrays if array not in others]

@@ -1,4 +1,4 @@
-"""Whole networks: the layers of `layouts`, and recurrent cells, which PyTorch has in other parts.
+"""Whole networks: the layers of `layouts`, and recurrent cells, which PyTorch divides differently.
 
 | a cell in Flax | in PyTorch's `nn.GRU` or `nn.LSTM` |
 |---|---|
@@ -23,6 +23,7 @@ from maml_jax.exchange.layouts import (
     layers_to_torch,
     torch_name,
 )
+from maml_jax.training.config import Config
 
 _PARTS = {
     "dense_i.weight": "weight_ih_l0",
@@ -37,7 +38,7 @@ def to_torch(params: Any, flattened: Flattened) -> Arrays:
     """PyTorch's weights for the nested dict `params` of Flax, as NumPy arrays; the dtype stays.
 
     Raises:
-      InputError: a weight that neither table has.
+      InputError: a weight that is in neither table.
     """
     weights = layers_to_torch(params, flattened)
     names = torch_names(flatten(params))
@@ -50,11 +51,11 @@ def to_torch(params: Any, flattened: Flattened) -> Arrays:
 def to_flax(weights: Mapping[str, np.ndarray], flattened: Flattened) -> dict[str, Any]:
     """The inverse of `to_torch`, with NumPy arrays.
 
-    The two biases of a cell are added: it sees no more of them than their sum, but in the gate n of
-    a GRU, whose second bias must be zero.
+    The two biases of a cell are added, because only their sum matters; except in gate n of a GRU,
+    whose second bias must be zero.
 
     Raises:
-      InputError: an array that neither table has, or such a bias that is not zero.
+      InputError: an array that is in neither table, or a bias of gate n that is not zero.
     """
     rest = dict(weights)
     end = "weight_hh_l0"
@@ -82,6 +83,20 @@ def torch_names(paths: Iterable[str]) -> dict[str, str]:
     return names
 
 
+def flattened_layers(config: Config, input_shape: tuple[int, ...]) -> Flattened:
+    """The dense layers of the config's model that are behind a flattened image of `input_shape`."""
+    if len(input_shape) != 3:
+        return {}
+    height, width, channels = input_shape
+    if config.model == "mlp":
+        return {"layers/0" if config.hidden else "head": (height, width, channels)}
+    if config.model == "conv4" and config.downsample == "maxpool":
+        return {"head": (height // 16, width // 16, config.filters)}
+    if config.model == "article-cnn":
+        return {"hidden": (((height - 2) // 2 - 2) // 2, ((width - 2) // 2 - 2) // 2, 64)}
+    return {}
+
+
 def _split(name: str) -> tuple[str, str, str]:
     """`cell`, `.`, `dense_i.bias` for `cell.dense_i.bias`."""
     layer, _, kind = name.rpartition(".")
@@ -90,7 +105,7 @@ def _split(name: str) -> tuple[str, str, str]:
 
 
 def _cell(prefix: str, rest: Arrays) -> Arrays:
-    """The plain layers of one cell; its arrays are taken out of `rest`."""
+    """The dense layers of one cell; its arrays are removed from `rest`."""
     parts = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
     missing = [prefix + part for part in parts if prefix + part not in rest]
     if missing:

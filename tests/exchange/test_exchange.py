@@ -167,7 +167,7 @@ def test_without_an_order_numbers_tell_or_nothing_does():
     assert found["c9.weight"] == "blocks.2.conv.weight"
     assert found["n2.bias"] == "blocks.2.norm.bias"
     named = shapes(first=CONV, second=CONV, n3=NORM, n2=NORM)
-    with pytest.raises(InputError, match="the names first, second tell none; `mapping`"):
+    with pytest.raises(InputError, match="the names first, second have no numbers; `mapping`"):
         match(named, OURS, ordered=False)
     given = {f"first.{part}": f"blocks.10.conv.{part}" for part in CONV}
     assert match(named, OURS, given, ordered=False)["second.bias"] == "blocks.2.conv.bias"
