@@ -42,7 +42,8 @@ def check_suffix(file: Path) -> str:
     """
     suffixes = [SAFETENSORS, *_registered()]
     if file.suffix not in suffixes:
-        raise InputError(f"`file` was {file}; its name must end in {' or '.join(suffixes)}.")
+        more = "" if suffixes[1:] else "; for others, pip install 'maml-jax[parity]'"
+        raise InputError(f"`file` was {file}; its name must end in {' or '.join(suffixes)}{more}.")
     return file.suffix
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from parity.article.agreement import Agreement
 from parity.article.settings import EPOCHS, REPORTED_ACCURACY
 from parity.article.training import SOFTMAXES, Run
-from parity.errors import BOUND
+from parity.relative_error import BOUND
 
 
 def to_json(rows: Sequence[Agreement], runs: Sequence[Run], test_images: int) -> dict[str, Any]:

@@ -403,6 +403,7 @@ def test_bad_input_is_one_line_and_harmless(
 )
 def test_a_missing_library_is_named(module, file, extra, trained, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules, "parity.files", raising=False)
     assert main(["export", str(trained), str(tmp_path / file)]) == 2
     said = capsys.readouterr().err
     assert f"{module} is not installed" in said

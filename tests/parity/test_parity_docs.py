@@ -4,9 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+from shared_cells import errors_against
+
+from parity.cells import Cell
 
 TEXT = (Path(__file__).parents[2] / "docs" / "parity.md").read_text()
-EXAMPLE = re.search(r"```python\n(.*?)```", TEXT, re.DOTALL)[1]
+EXAMPLE, REFERENCE = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
 def test_the_example_is_short():
@@ -28,6 +31,13 @@ def test_the_example_is_right_once_it_is_mended(capsys):
     mended = EXAMPLE.replace(forgotten, "list(theta.values()), create_graph=True)\n        fast")
     exec(mended, {})  # noqa: S102
     assert capsys.readouterr().out.startswith("correct")
+
+
+def test_the_reference_of_ones_own_is_maml_as_written():
+    names = {}
+    exec(REFERENCE, names)  # noqa: S102
+    (comparison,) = names["COMPARISONS"]
+    assert errors_against(Cell("maml", "mlp", 5, "mixed"), comparison.reference).passed
 
 
 @pytest.mark.parametrize(
