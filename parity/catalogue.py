@@ -4,6 +4,7 @@ One compiled program computes the meta-gradient for any setting of the switches,
 or two together, cost a run and no compilation.
 """
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -124,15 +125,23 @@ class Catalogue:
         self.problem = problem.in_float64()
         self.mistakes = mistakes(self.problem)
         self._program = jax.jit(partial(_meta_gradient, self.problem))
+        self._gradients: dict[tuple[str, ...], Any] = {}
 
     def on(self, problem: Problem) -> "Catalogue":
         """The catalogue for other weights and tasks of the same problem, without a compilation."""
         other = copy(self)
         other.problem = problem.in_float64()
+        other._gradients = {}
         return other
 
     def gradient(self, *made: Mistake) -> Any:
         """The meta-gradient with these mistakes, a pytree like the problem's `params`."""
+        names = tuple(mistake.name for mistake in made)
+        if names not in self._gradients:
+            self._gradients[names] = self._compute(made)
+        return self._gradients[names]
+
+    def _compute(self, made: Sequence[Mistake]) -> Any:
         switches = Switches()
         for mistake in made:
             switches = switches._replace(**mistake.sets)

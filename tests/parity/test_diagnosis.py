@@ -201,11 +201,22 @@ def test_every_mistake_of_the_catalogue_is_planted():
     assert {m.name for m in catalogue("mlp").mistakes} == PLANTED.keys() - {EVALUATION}
 
 
-@pytest.mark.parametrize("mistake", PLANTED)
-@pytest.mark.parametrize("place", [0, 1])
-def test_a_planted_mistake_is_named(mistake, place):
-    """Each on two networks, and no other with it."""
-    name = (NORMALISED if mistake in (TOGETHER, EVALUATION) else SMALL)[place]
+# XLA compiles the catalogue of four convolutional blocks for a minute.
+CONVOLUTIONAL = pytest.param("conv4-stride", marks=pytest.mark.slow)
+
+
+def places():
+    """Two networks for each mistake."""
+    for mistake in PLANTED:
+        second = CONVOLUTIONAL.values[0] if mistake in (TOGETHER, EVALUATION) else "mlp"
+        marks = CONVOLUTIONAL.marks if second == "conv4-stride" else ()
+        yield pytest.param(mistake, "mlp-batch-norm")
+        yield pytest.param(mistake, second, marks=marks)
+
+
+@pytest.mark.parametrize(("mistake", "name"), places())
+def test_a_planted_mistake_is_named(mistake, name):
+    """And no other with it."""
     found = parity.diagnose(
         maml(name, **PLANTED[mistake]), problem(name), catalogue=catalogue(name)
     )
@@ -217,7 +228,7 @@ def named(found):
     return [found.mistakes, *found.alternatives]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [*SMALL, CONVOLUTIONAL])
 def test_the_right_gradient_is_called_right(name):
     found = parity.diagnose(maml(name), problem(name), catalogue=catalogue(name))
     assert found.correct
@@ -323,13 +334,13 @@ def test_what_cannot_be_judged_is_refused():
         parity.diagnose(theirs, problem("mlp-batch-norm"))
 
 
-def test_check_runs_a_function_of_ones_own():
-    name = "conv4-stride"
+@pytest.mark.parametrize("name", ["mlp-batch-norm", CONVOLUTIONAL])
+def test_check_runs_a_function_of_ones_own(name):
 
     def mine(weights, tasks):
         result = over_tasks(
             fomaml,
-            conv4_stride,
+            NETWORKS[name],
             cross_entropy,
             {"params": weights},
             tasks,

@@ -1,6 +1,7 @@
 """`python -m parity`."""
 
 import json
+import time
 
 import pytest
 
@@ -154,7 +155,9 @@ def test_an_interruption_ends_it(fake, capsys, monkeypatch):
 
     def interrupted(cell, **_):
         started.append(cell)
-        raise KeyboardInterrupt
+        if len(started) == 1:
+            raise KeyboardInterrupt
+        time.sleep(0.1)
 
     monkeypatch.setattr(parity.compare, "compare", interrupted)
     with pytest.raises(KeyboardInterrupt):
