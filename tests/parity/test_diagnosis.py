@@ -214,7 +214,7 @@ def places():
         yield pytest.param(mistake, second, marks=marks)
 
 
-@pytest.mark.parametrize(("mistake", "name"), places())
+@pytest.mark.parametrize(("mistake", "name"), list(places()))
 def test_a_planted_mistake_is_named(mistake, name):
     """And no other with it."""
     found = parity.diagnose(
