@@ -29,8 +29,8 @@ from maml_jax import over_tasks, registry, use_all_cores
 from maml_jax.training import runs
 from maml_jax.training.build import build
 from maml_jax.training.config import Config
-from maml_jax.training.loop import train, training_tasks
 from maml_jax.training.recipes import recipe
+from maml_jax.training.recorder import train_run
 
 KINDS = {"transductive": True, "each query alone": False}
 """How accuracy on images is measured: whether the queries of a task are predicted together."""
@@ -65,7 +65,7 @@ def train_or_resume(config: Config, run: Path) -> None:
     with runs.locked(run):
         config, problem, state = runs.resume(run)
         if state.update < config.updates:
-            state, _ = train(config, run, problem, state)
+            state, _ = train_run(config, run, problem, state)
     if state.update < config.updates:
         raise SystemExit(f"stopped; the same command goes on with {run}")
 
@@ -127,7 +127,7 @@ def measure_costs(configs: dict[str, Config], repeats: int) -> dict[str, dict[st
     programs = {}
     for name, config in configs.items():
         problem = build(config)
-        source = training_tasks(config, problem)
+        source = runs.training_tasks(config, problem.data)
         keys = jax.random.split(jax.random.key(0), config.tasks)
         episodes = jax.jit(jax.vmap(source.sample, (None, 0)))(source.store, source.items(keys))
         meta = jax.tree.map(jnp.asarray, problem.learner.init(problem.params))

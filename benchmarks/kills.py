@@ -66,7 +66,7 @@ def fingerprint(run: Path) -> dict[str, str]:
 
     from maml_jax.training import runs
 
-    state = runs.load(run)[2]
+    state = runs.restore(run).state
     digest = hashlib.sha256()
     for path, leaf in jax.tree.leaves_with_path(state):
         digest.update(f"{path}{leaf.dtype}{leaf.shape}".encode() + np.asarray(leaf).tobytes())

@@ -45,9 +45,10 @@ def measure(
     from maml_jax.batching import task_mesh, use_all_cores
     from maml_jax.data.labelled import LabelledSet
     from maml_jax.data.pixel_cache import map_pixels
-    from maml_jax.training.build import Problem, build_learner, build_model
+    from maml_jax.training.build import build_learner, build_model
     from maml_jax.training.config import Config
-    from maml_jax.training.prefetch import Feed
+    from maml_jax.training.prefetch import EpisodePrefetcher
+    from maml_jax.training.schedule import outer_optimizer
     from maml_jax.training.updates import initial_state, make_updates
 
     use_all_cores()
@@ -69,18 +70,27 @@ def measure(
     learner = build_learner(config, apply, data.loss)
     source = data.tasks("train", ways=5, shots=1, queries=5)
     mesh = task_mesh(config.tasks)
-    run = make_updates(learner, source, config, mesh)
-    state = initial_state(Problem(learner, params, data), config)
-    feed = Feed(source, config, state.key, mesh)
-    state = jax.device_put(state, feed.everywhere)
+    optimizer = outer_optimizer(config)
+    run = make_updates(
+        learner,
+        source,
+        optimizer,
+        tasks_per_update=config.tasks,
+        updates=config.updates,
+        mesh=mesh,
+        chunk=config.chunk,
+    )
+    state = initial_state(learner, params, optimizer, config.seed)
+    prefetcher = EpisodePrefetcher(source, config.tasks, state.key, mesh)
+    state = jax.device_put(state, prefetcher.everywhere)
     done, seconds = 0, []
-    with feed:
+    with prefetcher:
         for _ in range(rounds + 1):  # the first compiles
             start, until = time.perf_counter(), done + updates
             while done < until:
-                block, n = feed.block(done, until)
-                state, values, _ = run(state, block, n)
-                jax.block_until_ready(values)
+                block, n = prefetcher.next_block(done, until)
+                state, totals, _ = run(state, None, block, n)
+                jax.block_until_ready(totals)
                 done += n
             seconds.append((time.perf_counter() - start) / updates)
     peak = peak_resident_bytes()

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from benchmarks.peers import CHECKED_UPDATES, META_LR, Program
@@ -19,13 +20,8 @@ from maml_jax import task_mesh
 from maml_jax.data.labelled import LabelledSet
 from maml_jax.data.sets.sinusoid import sample_sinusoid
 from maml_jax.data.sources import TaskSource
-from maml_jax.training.build import Problem
-from maml_jax.training.config import Config
-from maml_jax.training.updates import initial_state, make_updates
+from maml_jax.training.updates import Block, initial_state, make_updates
 from maml_jax.types import Batch, Episode, MetaLearner
-
-NO_DATA: Any = None
-"""The data set, which neither training nor sampling reads."""
 
 
 def training_program(workload: Workload, learner: MetaLearner, inputs: Inputs) -> Program:
@@ -34,36 +30,35 @@ def training_program(workload: Workload, learner: MetaLearner, inputs: Inputs) -
     What is checked is the sum of the weights' changes over `CHECKED_UPDATES` updates, with the
     first of the inputs' episodes for every task.
     """
-    config = Config(
-        tasks=workload.tasks, updates=10**6, meta_lr=META_LR, meta_schedule="constant", chunk=None
-    )
+    optimizer = optax.adam(META_LR)
     mesh = task_mesh(workload.tasks)
     everywhere = NamedSharding(mesh, PartitionSpec())
 
     def start() -> Any:  # new arrays each time, because an update donates its state's memory
         weights = jax.tree.map(jnp.array, inputs.weights)
-        state = initial_state(Problem(learner, weights, NO_DATA), config)
+        state = initial_state(learner, weights, optimizer, seed=0)
         return jax.device_put(state, everywhere)
 
     source = _source(workload)
     store = jax.device_put(source.store, everywhere)
-    updates = make_updates(learner, source, config, mesh)
+    options: Any = {"tasks_per_update": workload.tasks, "updates": 10**6, "mesh": mesh}
+    run = make_updates(learner, source, optimizer, **options)
     state = start()
 
     def step() -> Any:
         nonlocal state
-        state, values, _ = updates(state, (store, 0, None), workload.updates)
-        return jax.block_until_ready(values)
+        state, totals, _ = run(state, None, Block(store), workload.updates)
+        return jax.block_until_ready(totals)
 
     def check() -> Any:
         _, *arrays = (jax.tree.map(jnp.asarray, part) for part in inputs)
         support_x, support_y, query_x, query_y = (array[0] for array in arrays)
         episode = Episode(Batch(support_x, support_y), Batch(query_x, query_y))
         alone = TaskSource(episode, lambda store, key: store)
-        updates = make_updates(learner, alone, config, mesh)
-        feed = jax.device_put(episode, everywhere), 0, None
-        last, values, _ = updates(start(), feed, CHECKED_UPDATES)
-        return values["loss"], jax.tree.map(jnp.subtract, last.meta, inputs.weights)
+        run = make_updates(learner, alone, optimizer, **options)
+        block = Block(jax.device_put(episode, everywhere))
+        last, totals, _ = run(start(), None, block, CHECKED_UPDATES)
+        return totals.means()["loss"], jax.tree.map(jnp.subtract, last.meta, inputs.weights)
 
     return Program(step, result, peak_bytes, check)
 

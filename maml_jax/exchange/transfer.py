@@ -16,11 +16,11 @@ from maml_jax.exchange import storage
 from maml_jax.exchange.layouts import Arrays, flatten, flattened_layers
 from maml_jax.exchange.matching import match
 from maml_jax.exchange.networks import to_flax, to_torch, torch_names
-from maml_jax.training import provenance as record
-from maml_jax.training import runs
+from maml_jax.training import provenance, runs
 from maml_jax.training.build import Problem
 from maml_jax.training.checkpoints import Checkpoints
 from maml_jax.training.config import Config
+from maml_jax.training.schedule import outer_optimizer
 from maml_jax.training.updates import initial_state
 from maml_jax.version import __version__
 
@@ -56,9 +56,9 @@ def export_run(run: Path, file: Path, data_dir: Path | None = None) -> list[str]
       InputError: a run that cannot be loaded, or a file that cannot be made.
     """
     storage.check_new(file)
-    config, problem, state = runs.load(run, data_dir=data_dir)
-    shape = problem.data.input_shape
-    params, extras = _split(state.meta, problem.params)
+    restored = runs.restore(run, data_dir=data_dir)
+    config, shape = restored.config, restored.examples.input_shape
+    params, extras = _split(restored.state.meta, restored.params)
     arrays = to_torch(params, flattened_layers(config, shape))
     if file.suffix == ".safetensors":
         arrays |= {_extra(path): np.ascontiguousarray(leaf) for path, leaf in extras.items()}
@@ -96,8 +96,9 @@ def import_run(file: Path, config: Config, run: Path, mapping: Path | None = Non
     with runs.new_folder(run) as fresh:
         config, problem, _ = runs.create(config, fresh)
         params, meta, done = _fit(held, config, problem, given, ordered=file.suffix == ".pt")
-        state = initial_state(problem._replace(params=params), config)._replace(meta=meta)
-        Checkpoints(fresh).save(0, state, record.make(config, problem.data))
+        optimizer = outer_optimizer(config)
+        state = initial_state(problem.learner, params, optimizer, config.seed)._replace(meta=meta)
+        Checkpoints(fresh).save(0, state, provenance.make(config, problem.data))
     return done
 
 

@@ -1,61 +1,199 @@
 """How well a learner adapts to tasks it never saw, with an interval."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from maml_jax.core.learner import beside
 from maml_jax.data import TaskSource
+from maml_jax.errors import InputError, check_count, check_seed
 from maml_jax.losses import accuracy, is_classification
 from maml_jax.training.metrics import confidence_95
-from maml_jax.types import Episode, Meta, MetaLearner, Params
+from maml_jax.types import Episode, Examples, Meta, MetaLearner, Params
 
 TASKS_PER_DISPATCH = 50
 
 
-class Evaluator:
-    """Judges a learner on the tasks of `source`; compiles once.
+@dataclass(frozen=True, eq=False, repr=False)
+class Scores:
+    """The scores of a learner on the query sets of many tasks, after adapting to their support.
+
+    The fields hold a value for each task; the properties are means over tasks, and `…_ci95` half
+    the width of their 95 % intervals. Accuracies are fractions; where `y` are not classes they are
+    None. Columns count inner steps: the first is before adaptation, the last after all steps; if
+    only the last was evaluated (`per_step=False`) it is the only one.
+    """
+
+    loss_per_task: np.ndarray
+    """`[tasks, steps + 1]`, or `[tasks, 1]`."""
+    accuracy_per_task: np.ndarray | None = None
+    """`[tasks, steps + 1]`, or `[tasks, 1]`."""
+    nearest_neighbour_per_task: np.ndarray | None = None
+    """`[tasks]`, a baseline for images and sequences: the accuracy of the label of the support
+    example at the smallest Euclidean distance."""
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks."""
+        return len(self.loss_per_task)
+
+    @property
+    def loss(self) -> float:
+        """After the last step."""
+        return float(self.loss_per_step[-1])
+
+    @property
+    def loss_ci95(self) -> float:
+        """After the last step."""
+        return float(self.loss_per_step_ci95[-1])
+
+    @property
+    def loss_per_step(self) -> np.ndarray:
+        """`[steps + 1]`."""
+        return self.loss_per_task.mean(0)
+
+    @property
+    def loss_per_step_ci95(self) -> np.ndarray:
+        """`[steps + 1]`."""
+        return confidence_95(self.loss_per_task)
+
+    @property
+    def accuracy(self) -> float | None:
+        """After the last step."""
+        means = self.accuracy_per_step
+        return None if means is None else float(means[-1])
+
+    @property
+    def accuracy_ci95(self) -> float | None:
+        """After the last step."""
+        intervals = self.accuracy_per_step_ci95
+        return None if intervals is None else float(intervals[-1])
+
+    @property
+    def accuracy_per_step(self) -> np.ndarray | None:
+        """`[steps + 1]`."""
+        return None if self.accuracy_per_task is None else self.accuracy_per_task.mean(0)
+
+    @property
+    def accuracy_per_step_ci95(self) -> np.ndarray | None:
+        """`[steps + 1]`."""
+        return None if self.accuracy_per_task is None else confidence_95(self.accuracy_per_task)
+
+    def __repr__(self) -> str:
+        tasks = f"over {self.tasks} tasks (95 % interval)"
+        if self.accuracy is None or self.accuracy_ci95 is None:
+            return f"loss {self.loss:.4g} ± {self.loss_ci95:.2g} {tasks}"
+        return f"accuracy {100 * self.accuracy:.1f} ± {100 * self.accuracy_ci95:.1f} % {tasks}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Means and intervals; `…_per_step` counts from step 0."""
+        result: dict[str, Any] = {}
+        for name in ("accuracy", "loss"):
+            if getattr(self, name) is None:
+                continue
+            for suffix in ("", "_ci95"):
+                result[name + suffix] = getattr(self, name + suffix)
+            for suffix in ("_per_step", "_per_step_ci95"):
+                result[name + suffix] = getattr(self, name + suffix).tolist()
+        if self.nearest_neighbour_per_task is not None:
+            result["nearest_neighbour"] = {
+                "accuracy": float(self.nearest_neighbour_per_task.mean()),
+                "accuracy_ci95": float(confidence_95(self.nearest_neighbour_per_task)),
+            }
+        return result
+
+
+def evaluate(
+    learner: MetaLearner,
+    meta: Meta,
+    tasks: TaskSource,
+    *,
+    count: int = 600,
+    steps: int | None = None,
+    transductive: bool = True,
+    per_step: bool = True,
+    seed: int = 0,
+    progress: Callable[[int], Any] = lambda _: None,
+) -> Scores:
+    """Adapt to `count` new tasks, each by itself, and score the predictions on their query sets.
 
     Args:
       learner: the learner.
-      source: where tasks come from.
-      steps: inner steps, at least 0.
-      transductive: predict a task's queries together, so that batch norm sees all of them; if
-        not, each in a batch with the support set alone (both in Nichol et al. 2018, §6.1).
-      per_step: judge the weights after every step, and not the last alone.
+      meta: its meta-parameters.
+      tasks: where tasks come from, like `data.tasks("test", ways=5, shots=1, queries=15)`.
+      count: how many tasks.
+      steps: inner steps; None: those of training.
+      transductive: predict a task's queries together, so that batch norm sees all of them, as in
+        Finn et al. 2017; if not, each query beside the support set alone (both in Nichol et al.
+        2018, §6.1).
+      per_step: score the weights after every inner step, and not only after the last, which is
+        faster.
+      seed: decides the tasks.
+      progress: called with the number of tasks done since the last call.
+
+    Returns:
+      `Scores`: `scores.accuracy`, `scores.accuracy_ci95`, `scores.loss_per_step` and so on.
+
+    Raises:
+      InputError: an argument out of its range.
     """
+    if not isinstance(tasks, TaskSource):
+        raise InputError(
+            f"`tasks` was a {type(tasks).__name__}; it must be a source of tasks, like "
+            "data.tasks('test', ways=5, shots=1, queries=15)."
+        )
+    check_count("count", count)
+    check_seed("seed", seed)
+    if steps is not None:
+        check_count("steps", steps, least=0)
+    evaluator = Evaluator(learner, tasks, steps=steps, transductive=transductive, per_step=per_step)
+    key = jax.random.fold_in(jax.random.key(seed), 4)
+    return evaluator(meta, tasks=count, key=key, progress=progress)
+
+
+class Evaluator:
+    """Scores a learner on the tasks of `source`, as `evaluate` does, and compiles once."""
 
     def __init__(
         self,
         learner: MetaLearner,
         source: TaskSource,
         *,
-        steps: int,
+        steps: int | None,
         transductive: bool = True,
         per_step: bool = True,
     ):
-        predict = _together if transductive else _one_by_one
+
+        def outputs_per_step(meta: Meta, episode: Episode) -> Examples:
+            """The outputs for the queries, `[steps + 1, queries, …]` or `[1, queries, …]`."""
+            support, x = episode.support, episode.query.x
+            if not per_step:
+                outputs = learner.classify(meta, support, x, transductive=transductive, steps=steps)
+                return jax.tree.map(lambda leaf: leaf[None], outputs)
+
+            def predict(fast: Params) -> Examples:
+                if transductive:
+                    return learner.predict(fast, x)
+                return beside(learner.predict, fast, support.x, x)
+
+            return jax.lax.map(predict, learner.trajectory(meta, support, steps))
 
         def one_task(meta: Meta, store: Any, item: Any) -> dict[str, jax.Array]:
             episode = source.sample(store, item)
-            if per_step:
-                path = learner.trajectory(meta, episode.support, steps)
-            else:
-                last = learner.adapt(meta, episode.support, steps)
-                path = jax.tree.map(lambda leaf: leaf[None], last)
 
-            def judge(fast):
-                outputs = predict(learner, fast, episode)
-                scores = {"loss": learner.loss(outputs, episode.query.y)}
+            def score(outputs: Examples) -> dict[str, jax.Array]:
+                scores = {"loss_per_task": learner.loss(outputs, episode.query.y)}
                 if is_classification(outputs, episode.query.y):
-                    scores["accuracy"] = accuracy(outputs, episode.query.y)
+                    scores["accuracy_per_task"] = accuracy(outputs, episode.query.y)
                 return scores
 
-            scores = jax.lax.map(judge, path)
-            if "accuracy" in scores and episode.query.x.ndim > 2:
-                scores["nearest_neighbour"] = _nearest_neighbour(episode)
+            scores = jax.lax.map(score, outputs_per_step(meta, episode))
+            if "accuracy_per_task" in scores and episode.query.x.ndim > 2:
+                scores["nearest_neighbour_per_task"] = _nearest_neighbour(episode)
             return scores
 
         side_by_side = None if jax.default_backend() == "cpu" else TASKS_PER_DISPATCH
@@ -75,13 +213,8 @@ class Evaluator:
         tasks: int,
         key: jax.Array,
         progress: Callable[[int], Any] = lambda _: None,
-    ) -> dict[str, np.ndarray]:
-        """Scores per task: `loss`, and `accuracy` for classification, each `[tasks, steps + 1]`,
-        or `[tasks, 1]` without `per_step`.
-
-        For images also `nearest_neighbour`, `[tasks]`: the accuracy of the label of the nearest
-        support image, by Euclidean distance between pixels. `progress` is told of tasks done.
-        """
+    ) -> Scores:
+        """The scores on `tasks` tasks that `key` decides."""
         at_once = min(tasks, TASKS_PER_DISPATCH)
         # A last, shorter dispatch would compile again: it is filled up, and the surplus left out.
         keys = jax.random.split(key, -(-tasks // at_once) * at_once)
@@ -91,35 +224,7 @@ class Evaluator:
             some = self._many(meta, self._source.store, items)
             parts.append(jax.tree.map(np.asarray, some))
             progress(min(at_once, tasks - start))
-        return jax.tree.map(lambda *parts: np.concatenate(parts)[:tasks], *parts)
-
-
-def summary(scores: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Means and 95 % intervals of an evaluation, as JSON; `…_per_step` counts from step 0."""
-    result: dict[str, Any] = {}
-    for name in ("accuracy", "loss"):
-        if name in scores:
-            mean, interval = scores[name].mean(0), confidence_95(scores[name])
-            result[name], result[f"{name}_ci95"] = float(mean[-1]), float(interval[-1])
-            result[f"{name}_per_step"] = [float(value) for value in mean]
-            result[f"{name}_per_step_ci95"] = [float(value) for value in interval]
-    if "nearest_neighbour" in scores:
-        result["nearest_neighbour"] = {
-            "accuracy": float(scores["nearest_neighbour"].mean()),
-            "accuracy_ci95": float(confidence_95(scores["nearest_neighbour"])),
-        }
-    return result
-
-
-def _together(learner: MetaLearner, fast: Params, episode: Episode) -> jax.Array:
-    return learner.predict(fast, episode.query.x)
-
-
-def _one_by_one(learner: MetaLearner, fast: Params, episode: Episode) -> jax.Array:
-    def one(x):
-        return learner.predict(fast, jnp.concatenate([episode.support.x, x[None]]))[-1]
-
-    return jax.lax.map(one, episode.query.x)
+        return Scores(**jax.tree.map(lambda *parts: np.concatenate(parts)[:tasks], *parts))
 
 
 def _nearest_neighbour(episode: Episode) -> jax.Array:

@@ -17,7 +17,11 @@ def interruption() -> Iterator[Callable[[], bool]]:
 
     Python calls handlers between its own instructions, which may be many seconds away while a
     device computes. The number of each signal also goes to a socket, at once; a thread reads there.
+    Only the main thread may handle signals: in any other none is handled here.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
     came = threading.Event()
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)

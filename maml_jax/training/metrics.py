@@ -1,4 +1,4 @@
-"""Intervals, and the log of a run: JSON lines, and TensorBoard's files made of them."""
+"""Intervals of means, and the log of a run: JSON lines, and TensorBoard's files made of them."""
 
 import json
 import math
@@ -47,7 +47,7 @@ def read(run: Path) -> list[dict[str, Any]]:
     """
     path = run / "metrics.jsonl"
     try:
-        lines = path.read_text().split("\n") if path.exists() else []
+        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
         records = [json.loads(line) for line in lines[:-1]]
         if all(type(record["update"]) is int for record in records):
             return records
@@ -57,19 +57,36 @@ def read(run: Path) -> list[dict[str, Any]]:
     raise InputError(f"`run` was {run}; its metrics.jsonl is damaged: {fault}.")
 
 
-class Log:
-    """The log of a run, `metrics.jsonl`, that goes on from update `done`.
+def best_validation(records: list[dict[str, Any]]) -> int | None:
+    """The update of the best validation in a log, by accuracy or else by loss.
 
-    What was logged later than `done` comes from updates whose result was not saved: they will be
-    made, and logged, again. With `tensorboard`, the same figures go to files for TensorBoard in
-    `tensorboard/`, which are written anew from the log at each start.
+    The first of equals; None if there was no finite one.
+    """
+    best, best_score = None, -math.inf
+    for record in records:
+        validation = record.get("validation", {})
+        score = validation.get("accuracy")
+        if score is None and validation.get("loss") is not None:
+            score = -validation["loss"]
+        if score is not None and score > best_score:
+            best, best_score = record["update"], score
+    return best
+
+
+class Log:
+    """The log of a run, `metrics.jsonl`, continued from update `done`.
+
+    Entries later than `done` are deleted: their updates were not saved, and will be made and
+    logged again. With `tensorboard`, the same figures also go to the folder `tensorboard/`, whose
+    files are written anew at each start.
     """
 
     def __init__(self, run: Path, done: int, *, tensorboard: bool = False):
         self._path = run / "metrics.jsonl"
         self.records = [record for record in read(run) if record["update"] <= done]
         fresh = self._path.with_suffix(".new")
-        fresh.write_text("".join(to_json(record) + "\n" for record in self.records))
+        lines = [to_json(record) + "\n" for record in self.records]
+        fresh.write_text("".join(lines), encoding="utf-8")
         fresh.replace(self._path)
         self._board = None
         if tensorboard:
@@ -81,7 +98,7 @@ class Log:
 
     def append(self, record: dict[str, Any]) -> None:
         """Add a record; its `update` says how many updates were made."""
-        with self._path.open("a") as file:
+        with self._path.open("a", encoding="utf-8") as file:
             file.write(to_json(record) + "\n")
         self.records.append(json.loads(to_json(record)))
         self._draw(record)

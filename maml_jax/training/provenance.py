@@ -1,57 +1,146 @@
-"""What decides a run besides its state: config, data and versions; kept with every checkpoint."""
+"""What decides a run besides its state: config, data, versions and device."""
 
+import dataclasses
 import json
 import logging
 import platform
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from maml_jax import losses
+from maml_jax.batching import task_mesh
 from maml_jax.data import DataSet
 from maml_jax.errors import InputError
 from maml_jax.training.config import RESUMABLE, Config
+from maml_jax.types import Loss
+from maml_jax.version import __version__
 
 _log = logging.getLogger("maml_jax")
 
 
+@dataclass(frozen=True)
+class ExampleSpec:
+    """What model and learner need to know of a data set, so that a run can be loaded without it."""
+
+    kind: str
+    """`images`, `sequences` or `regression`."""
+    input_shape: tuple[int, ...]
+    """Of one example."""
+    loss: Loss
+    classes: int | None
+    """How many classes the train split has; None for regression."""
+    outputs_of_model: int
+
+    def outputs(self, ways: int) -> int:
+        """How many outputs the run's model has; it was built for the `ways` of its config."""
+        del ways
+        return self.outputs_of_model
+
+    def labels(self, split: str) -> int | None:
+        """How many classes the train split has."""
+        del split
+        return self.classes
+
+
+def kind_of(data: DataSet) -> str:
+    """What an example is: `images`, `sequences` or `regression`."""
+    if data.labels("train") is None:
+        return "regression"
+    return "images" if len(data.input_shape) == 3 else "sequences"
+
+
+def examples_of(config: Config, data: DataSet) -> ExampleSpec:
+    """What model and learner of the config need to know of `data`."""
+    return ExampleSpec(
+        kind=kind_of(data),
+        input_shape=data.input_shape,
+        loss=data.loss,
+        classes=data.labels("train"),
+        outputs_of_model=data.outputs(config.ways),
+    )
+
+
+def _to_json(examples: ExampleSpec) -> dict[str, Any] | None:
+    """For `examples_from`; None for data with a loss of its own, which has no name here."""
+    name = getattr(examples.loss, "__name__", "")
+    if getattr(losses, name, None) is not examples.loss:
+        return None
+    return {**dataclasses.asdict(examples), "loss": name}
+
+
+def examples_from(recorded: dict[str, Any]) -> ExampleSpec:
+    """What `make` recorded under `examples`."""
+    shape, loss = tuple(recorded["input_shape"]), getattr(losses, recorded["loss"])
+    return ExampleSpec(**{**recorded, "input_shape": shape, "loss": loss})
+
+
 def versions() -> dict[str, str]:
-    """What computes here."""
-    packages = ("maml-jax", "jax", "jaxlib", "flax", "optax", "numpy")
+    """Versions and device."""
+    packages = ("jax", "jaxlib", "flax", "optax", "numpy")
     found = {name: metadata.version(name) for name in packages}
-    return {"python": platform.python_version(), **found, "device": jax.devices()[0].device_kind}
+    return {
+        "python": platform.python_version(),
+        "maml-jax": __version__,
+        **found,
+        "device": jax.devices()[0].device_kind,
+    }
 
 
 def make(config: Config, data: DataSet) -> dict[str, Any]:
-    """The record of a run, as JSON has it."""
-    record = {"config": config.to_json(), "data": data.fingerprint(), "versions": versions()}
+    """What decides a run, as JSON."""
+    record = {
+        "config": config.to_json(),
+        "data": data.fingerprint(),
+        "examples": _to_json(examples_of(config, data)),
+        "versions": versions() | {"devices": task_mesh(config.tasks).size},
+    }
     return json.loads(json.dumps(record))
 
 
-def check(run: Path, kept: dict[str, Any], now: dict[str, Any]) -> None:
-    """Whether a run's checkpoint, with its record `kept`, may go on as `now`.
+def check_config(run: Path, kept: dict[str, Any], config: Config) -> None:
+    """Whether a run's checkpoint, with its provenance `kept`, is one of `config`.
 
     Raises:
-      InputError: config.json or the data is not that of the checkpoint.
+      InputError: config.json is not that of the checkpoint.
     """
-    may_differ = {*RESUMABLE, "data_dir"}
-    for name in sorted((kept["config"].keys() | now["config"].keys()) - may_differ):
-        was, is_now = kept["config"].get(name), now["config"].get(name)
+    now, defaults = (json.loads(json.dumps(one.to_json())) for one in (config, Config()))
+    for name in sorted(now.keys() - {*RESUMABLE, "data_dir"}):
+        # A run may have been made before there was this field.
+        was, is_now = kept["config"].get(name, defaults[name]), now[name]
         if was != is_now:
             raise InputError(
                 f"`run` was {run}; its config.json says {name} is {is_now}, its checkpoint {was}."
             )
-    if kept["data"] != now["data"]:
+
+
+def check_data(run: Path, kept: dict[str, Any], data: DataSet) -> None:
+    """Whether `data` is what the run with the provenance `kept` was trained on.
+
+    Raises:
+      InputError: it is not.
+    """
+    now = json.loads(json.dumps(data.facts()))
+    if kept["data"] != now:
         raise InputError(
             f"`data_dir` held other data than {run} was trained on: "
-            f"{_difference(kept['data'], now['data'])}."
+            f"{_difference(kept['data'], now)}."
         )
-    if kept["versions"] != now["versions"]:
+
+
+def warn_of_versions(run: Path, kept: dict[str, Any], now: dict[str, Any]) -> None:
+    """Log a warning if versions or device are not those of the provenance `kept`."""
+    # A run may have been made before all of these were recorded.
+    common = kept["versions"].keys() & now.keys()
+    was, is_now = ({name: side[name] for name in common} for side in (kept["versions"], now))
+    if was != is_now:
         _log.warning(
             "%s was computed otherwise (%s): its results may differ in the last bits",
             run,
-            _difference(kept["versions"], now["versions"]),
+            _difference(was, is_now),
         )
 
 

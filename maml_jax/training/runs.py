@@ -1,4 +1,4 @@
-"""Run folders: made, locked, opened again, evaluated."""
+"""Run folders: made, locked, loaded, resumed, evaluated."""
 
 import dataclasses
 import json
@@ -8,27 +8,105 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import jax
+import jax.numpy as jnp
 
+from maml_jax.adapters.flax import from_flax
 from maml_jax.batching import task_mesh, tune
-from maml_jax.data import DataSet
-from maml_jax.errors import InputError, check_choice, check_count, check_seed
+from maml_jax.data import DataSet, TaskSource
+from maml_jax.errors import InputError, check_choice, check_count
 from maml_jax.extras import require
-from maml_jax.training import metrics
-from maml_jax.training import provenance as record
-from maml_jax.training.build import Problem, build, load_data
+from maml_jax.training import evaluate as evaluation
+from maml_jax.training import metrics, provenance
+from maml_jax.training.build import Problem, build, build_learner, build_model, load_data
 from maml_jax.training.checkpoints import Checkpoints
 from maml_jax.training.config import Config, read_config
-from maml_jax.training.evaluate import Evaluator, summary
-from maml_jax.training.loop import best_validation, training_tasks
+from maml_jax.training.provenance import ExampleSpec
+from maml_jax.training.schedule import outer_optimizer
 from maml_jax.training.updates import State, initial_state, task_keys
+from maml_jax.types import Meta, MetaLearner, Params
 
 _log = logging.getLogger("maml_jax")
 
 WORTH_TUNING = 10_000
-"""Updates of a run from which on it pays to measure how many tasks to compute side by side."""
+"""Updates of a run from which on it pays to measure how many tasks to compute together."""
+
+
+class Run(NamedTuple):
+    """A trained learner."""
+
+    learner: MetaLearner
+    meta: Meta
+    """Its meta-parameters."""
+    config: Config
+    """What it was trained by."""
+
+
+def load(run: Path | str, *, checkpoint: str = "latest") -> Run:
+    """Load the learner that `maml-jax train` trained in a folder; the training data is not needed.
+
+    Args:
+      run: the folder.
+      checkpoint: `"latest"`, or `"best"` by validation.
+
+    Returns:
+      `Run(learner, meta, config)`: `run.learner.adapt(run.meta, support)` adapts to a new task.
+
+    Raises:
+      InputError: not the folder of a run, no checkpoint in it, or a damaged one. A run that was
+        made before runs recorded the shape of their examples needs its data.
+    """
+    restored = restore(Path(run), checkpoint=checkpoint)
+    meta = jax.tree.map(jnp.asarray, restored.state.meta)
+    return Run(restored.learner, meta, restored.config)
+
+
+class Restored(NamedTuple):
+    """A run as its checkpoint has it, without the training data."""
+
+    config: Config
+    learner: MetaLearner
+    params: Params
+    """The weights that training started from."""
+    examples: ExampleSpec
+    """What there is to know of the training data."""
+    state: State
+    provenance: dict[str, Any]
+
+
+def restore(run: Path, *, checkpoint: str = "latest", data_dir: Path | None = None) -> Restored:
+    """A run as it was saved.
+
+    Args:
+      run: its folder.
+      checkpoint: `latest`, or `best` by validation.
+      data_dir: where the data is now, for runs that did not record the shape of their examples;
+        None: where it was.
+
+    Raises:
+      InputError: as for `load`.
+    """
+    check_choice("checkpoint", checkpoint, ("latest", "best"))
+    config = read_config(run)
+    recorded = _read_record(run).get("examples")
+    if recorded is None:
+        examples = provenance.examples_of(config, load_data(_moved(config, data_dir)))
+    else:
+        examples = provenance.examples_from(recorded)
+    params, apply = from_flax(build_model(config, cast(DataSet, examples)))
+    learner = build_learner(config, apply, cast(DataSet, examples))
+    update = None
+    if checkpoint == "best":
+        update = metrics.best_validation(metrics.read(run))
+        if update is None:
+            raise InputError(f"`checkpoint` was 'best'; {run} has no validation in its log.")
+    like = initial_state(learner, params, outer_optimizer(config), config.seed)
+    state, kept = Checkpoints(run).restore(like, update)
+    provenance.check_config(run, kept, config)
+    provenance.warn_of_versions(run, kept, provenance.versions())
+    return Restored(config, learner, params, examples, state, kept)
 
 
 def create(config: Config, run: Path) -> tuple[Config, Problem, State]:
@@ -44,26 +122,48 @@ def create(config: Config, run: Path) -> tuple[Config, Problem, State]:
         raise InputError(
             f"`out` was {run}, which exists; name another, or go on with it by --resume."
         )
-    problem = build(config.check())
-    training_tasks(config, problem)
+    config = _from_anywhere(config.check())
+    problem = build(config)
+    source = training_tasks(config, problem.data)
     for split in ("val", "test"):
         problem.data.tasks(split, ways=config.ways, shots=config.shots, queries=config.queries)
-    state = initial_state(problem, config)
+    state = _start(config, problem)
     if config.chunk is None and config.updates >= WORTH_TUNING:
-        config = dataclasses.replace(config, chunk=_measured_chunk(config, problem, state))
+        chunk = _measure_chunk(config, problem.learner, source, state)
+        config = dataclasses.replace(config, chunk=chunk)
     with new_folder(run) as fresh:
         fresh.mkdir()
-        _write_config(fresh, record.make(config, problem.data))
+        _write_record(fresh, provenance.make(config, problem.data))
     return config, problem, state
 
 
-def _measured_chunk(config: Config, problem: Problem, state: State) -> int:
-    source = training_tasks(config, problem)
+def training_tasks(config: Config, data: DataSet) -> TaskSource:
+    """The tasks to learn from: those of the train split, in the form that the algorithm takes."""
+    return data.tasks(
+        "train",
+        ways=config.ways,
+        shots=config.training_shots or config.shots,
+        queries=config.queries,
+        by_class=config.algorithm == "pretrained",
+    )
+
+
+def _from_anywhere(config: Config) -> Config:
+    """The config with absolute paths, so that its run can be resumed from any working directory."""
+    data_dir = None if config.data_dir is None else config.data_dir.absolute()
+    data = str(Path(config.data).absolute()) if Path(config.data).exists() else config.data
+    return dataclasses.replace(config, data=data, data_dir=data_dir)
+
+
+def _start(config: Config, problem: Problem) -> State:
+    return initial_state(problem.learner, problem.params, outer_optimizer(config), config.seed)
+
+
+def _measure_chunk(config: Config, learner: MetaLearner, source: TaskSource, state: State) -> int:
     items = source.items(task_keys(state.key, 0, config.tasks))
     episodes = jax.jit(jax.vmap(source.sample, (None, 0)))(source.store, items)
-    mesh = task_mesh(config.tasks)
-    plan = tune(problem.learner, state.meta, episodes, mesh)
-    _log.info("tasks side by side: %s", plan)
+    plan = tune(learner, state.meta, episodes, task_mesh(config.tasks))
+    _log.info("tasks computed together: %s", plan)
     return plan.chunk
 
 
@@ -100,31 +200,6 @@ def locked(run: Path) -> Iterator[None]:
         raise InputError(f"`run` was {run}, in which another process trains now.") from error
 
 
-def load(
-    run: Path, *, checkpoint: str = "latest", data_dir: Path | None = None
-) -> tuple[Config, Problem, State]:
-    """A run as it was saved.
-
-    Args:
-      run: its folder.
-      checkpoint: `latest`, or `best` by validation.
-      data_dir: where the data is now; None: where it was.
-
-    Raises:
-      InputError: not the folder of a run, no checkpoint in it, a damaged one, or other data.
-    """
-    check_choice("checkpoint", checkpoint, ("latest", "best"))
-    config, problem, state = _opened(run, {} if data_dir is None else {"data_dir": data_dir})
-    update = None
-    if checkpoint == "best":
-        update = best_validation(metrics.read(run))
-        if update is None:
-            raise InputError(f"`checkpoint` was 'best'; {run} has no validation in its log.")
-    state, kept = Checkpoints(run).restore(state, update)
-    record.check(run, kept, record.make(config, problem.data))
-    return config, problem, state
-
-
 def resume(run: Path, **changes: Any) -> tuple[Config, Problem, State]:
     """A run to go on with, from its newest whole checkpoint, or from the start if there is none.
 
@@ -133,30 +208,36 @@ def resume(run: Path, **changes: Any) -> tuple[Config, Problem, State]:
       changes: new values for fields of its config that `RESUMABLE` names; None: the old value.
 
     Raises:
-      InputError: as for `load`.
+      InputError: as for `load`, or the data is not that of training.
     """
     changes = {name: value for name, value in changes.items() if value is not None}
-    config, problem, state = _opened(run, changes)
-    now = record.make(config, problem.data)
+    config = dataclasses.replace(read_config(run), **changes).check()
+    problem = build(config)
+    state = _start(config, problem)
+    kept = _read_record(run)
     checkpoints = Checkpoints(run)
-    kept = json.loads((run / "config.json").read_text())
     if checkpoints.updates():
         state, kept = checkpoints.restore(state)
-    record.check(run, kept, now)
+    now = provenance.make(config, problem.data)
+    provenance.check_config(run, kept, config)
+    provenance.check_data(run, kept, problem.data)
+    provenance.warn_of_versions(run, kept, now["versions"])
     if changes:
-        _write_config(run, now)
+        _write_record(run, now)
     return config, problem, state
 
 
-def _opened(run: Path, changes: dict[str, Any]) -> tuple[Config, Problem, State]:
-    config = dataclasses.replace(read_config(run), **changes).check()
-    problem = build(config)
-    return config, problem, initial_state(problem, config)
+def _moved(config: Config, data_dir: Path | None) -> Config:
+    return config if data_dir is None else dataclasses.replace(config, data_dir=data_dir)
 
 
-def _write_config(run: Path, content: dict[str, Any]) -> None:
+def _read_record(run: Path) -> dict[str, Any]:
+    return json.loads((run / "config.json").read_text(encoding="utf-8"))
+
+
+def _write_record(run: Path, record: dict[str, Any]) -> None:
     fresh = run / "config.new"
-    fresh.write_text(json.dumps(content, indent=2) + "\n")
+    fresh.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     fresh.replace(run / "config.json")
 
 
@@ -176,7 +257,7 @@ def evaluate(
     seed: int = 0,
     progress: Callable[[int], Any] = lambda _: None,
 ) -> dict[str, Any]:
-    """Adapt a run's model to new tasks and judge it; the result is JSON.
+    """Adapt a run's model to new tasks and score it; the result is JSON.
 
     Args:
       run: the folder of the run.
@@ -186,10 +267,10 @@ def evaluate(
       steps: inner steps; None: the config's `evaluation_steps`.
       split: `test`, `val`, `train`, or of images `all`; None: `test`, but `all` of another data
         set.
-      transductive: normalise a task's queries together; if not, each with the support set alone.
-      per_step: judge the weights after every inner step, and not the last alone.
+      transductive: as in `mj.evaluate`.
+      per_step: as in `mj.evaluate`.
       data: another data set to test on, its images resized, and made grey or coloured, as those
-        of training; None: the one of training.
+        of training, which then is not needed; None: the one of training.
       data_dir: the folder of the data's files; None: the one of training.
       checkpoint: `latest`, or `best` by validation.
       seed: decides the tasks.
@@ -199,53 +280,57 @@ def evaluate(
       InputError: an argument out of range, or a run that cannot be loaded.
     """
     check_count("tasks", tasks)
-    check_seed("seed", seed)
-    if steps is not None:
-        check_count("steps", steps, least=0)
-    config, problem, state = load(run, checkpoint=checkpoint, data_dir=data_dir)
+    restored = restore(run, checkpoint=checkpoint, data_dir=data_dir)
+    config = _moved(restored.config, data_dir)
+    if data in (None, config.data):
+        tested, split = load_data(config), split or "test"
+        provenance.check_data(run, restored.provenance, tested)
+    else:
+        tested, split = _other_data(config, restored.examples, data), split or "all"
     steps = config.evaluation_steps if steps is None else steps
     shots = config.shots if shots is None else shots
-    tested = _other_data(config, problem.data, data)
-    if split is None:
-        split = "test" if tested is problem.data else "all"
-    source = tested.tasks(split, ways=config.ways, shots=shots, queries=queries)
-    evaluator = Evaluator(
-        problem.learner, source, steps=steps, transductive=transductive, per_step=per_step
+    scores = evaluation.evaluate(
+        restored.learner,
+        restored.state.meta,
+        tested.tasks(split, ways=config.ways, shots=shots, queries=queries),
+        count=tasks,
+        steps=steps,
+        transductive=transductive,
+        per_step=per_step,
+        seed=seed,
+        progress=progress,
     )
-    key = jax.random.fold_in(jax.random.key(seed), 4)
-    scores = evaluator(state.meta, tasks=tasks, key=key, progress=progress)
+    protocol = "transductive: the queries of a task together"
+    if not transductive:
+        protocol = "each query with the support set"
     return {
         "recipe": config.recipe,
         "algorithm": config.algorithm,
         "data": data or config.data,
         "split": split,
-        "updates": int(state.update),
+        "updates": int(restored.state.update),
         "ways": config.ways,
         "shots": shots,
         "queries": queries,
         "tasks": tasks,
         "steps": steps,
         "seed": seed,
-        "batch_norm": "transductive: the queries of a task together"
-        if transductive
-        else "each query with the support set",
-        **summary(scores),
+        **({} if scores.accuracy is None else {"batch_norm": protocol}),
+        **scores.to_json(),
         "config": {name: value for name, value in config.to_json().items() if name != "data_dir"},
-        "versions": record.versions(),
+        "versions": provenance.versions(),
     }
 
 
-def _other_data(config: Config, trained_on: DataSet, name: str | None) -> DataSet:
-    """The data set of that name, if a model for the other can take its examples."""
-    if name is None or name == config.data:
-        return trained_on
+def _other_data(config: Config, examples: ExampleSpec, name: str) -> DataSet:
+    """The data set of that name, if a model for `examples` can take its own."""
     fit = {}
-    if len(trained_on.input_shape) == 3 and name not in ("sequences", "sinusoid"):
-        fit = {"image_size": trained_on.input_shape[0], "channels": trained_on.input_shape[-1]}
+    if examples.kind == "images" and name not in ("sequences", "sinusoid"):
+        fit = {"image_size": examples.input_shape[0], "channels": examples.input_shape[-1]}
     data = load_data(config, name, **fit)
-    if data.input_shape != trained_on.input_shape or data.loss is not trained_on.loss:
+    if data.input_shape != examples.input_shape or data.loss is not examples.loss:
         raise InputError(
             f"`data` was {name!r}, whose examples are {data.input_shape}; "
-            f"the model of this run takes {config.data}'s, {trained_on.input_shape}."
+            f"the model of this run takes {config.data}'s, {examples.input_shape}."
         )
     return data

@@ -1,55 +1,73 @@
-"""The program that trains: many updates of the meta-parameters in one dispatch on the device."""
+"""The compiled program that trains: many updates of the meta-parameters in one dispatch."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from maml_jax.batching import default_chunk, over_tasks
 from maml_jax.data import TaskSource
-from maml_jax.training.build import Problem
-from maml_jax.training.config import Config
-from maml_jax.types import Meta, MetaLearner
+from maml_jax.types import Meta, MetaLearner, Metrics, Params
+
+Nonfinite: TypeAlias = Literal["stop", "skip"]
+"""What to do about an update that is not finite: end training, or leave the update out."""
 
 
 class State(NamedTuple):
-    """All that an update changes or draws from; with the config it decides the rest of the run."""
+    """All that an update changes or draws from."""
 
     meta: Meta
     optimizer: Any
     update: jax.Array | np.ndarray
     """How many updates were made, int32."""
     skipped: jax.Array | np.ndarray
-    """How many of them changed nothing, for they were not finite, int32."""
+    """How many of them changed nothing, because they were not finite, int32."""
     key: jax.Array
-    """The data of the random key that every task comes from."""
+    """The data of the random key from which every task is drawn."""
 
 
-def outer_optimizer(config: Config) -> optax.GradientTransformation:
-    """Adam at the rate of the config, after clipping where the config says so."""
-    rate: Any = config.meta_lr
-    if config.meta_schedule == "cosine":
-        after = config.updates - config.warm_up
-        rate = optax.cosine_decay_schedule(config.meta_lr, max(after, 1))
-    if config.warm_up:
-        flat = optax.constant_schedule(config.meta_lr) if not callable(rate) else rate
-        rising = optax.linear_schedule(0.0, config.meta_lr, config.warm_up)
-        rate = optax.join_schedules([rising, flat], [config.warm_up])
-    if config.meta_clip is None:
-        return optax.adam(rate)
-    return optax.chain(optax.clip_by_global_norm(config.meta_clip), optax.adam(rate))
+class Block(NamedTuple):
+    """What the tasks of some updates are drawn from, on the device."""
+
+    store: Any
+    """The source's `store`."""
+    first: int = 0
+    """The first of the updates that `items` are for."""
+    items: Any = None
+    """What `sample` takes for each task of each update, where it is fetched from the host:
+    a pytree with the axes `[updates, tasks]` first. None: `sample` takes the tasks' keys."""
 
 
-def initial_state(problem: Problem, config: Config) -> State:
-    meta = problem.learner.init(problem.params)
-    key = jax.random.fold_in(jax.random.key(config.seed), 1)
-    optimizer = outer_optimizer(config).init(meta)
+class Totals(NamedTuple):
+    """Sums of the metrics over the updates since they were last logged."""
+
+    sums: Metrics
+    updates: jax.Array | np.ndarray
+    """How many updates were added, those that were not finite left out, int32."""
+
+    def means(self) -> dict[str, float]:
+        """The mean of each metric over the updates that were finite; NaN if none was."""
+        sums = {name: np.asarray(value) for name, value in self.sums.items()}
+        updates = np.asarray(self.updates)
+        with np.errstate(invalid="ignore"):  # 0/0
+            return {
+                name: float(value / updates.astype(value.dtype)) for name, value in sums.items()
+            }
+
+
+def initial_state(
+    learner: MetaLearner, params: Params, optimizer: optax.GradientTransformation, seed: int
+) -> State:
+    """The state before the first update; `seed` decides every task that follows."""
+    meta = learner.init(params)
+    key = jax.random.fold_in(jax.random.key(seed), 1)
     zero = np.zeros((), np.int32)
-    return State(meta, optimizer, zero, zero, jax.random.key_data(key))
+    return State(meta, optimizer.init(meta), zero, zero, jax.random.key_data(key))
 
 
 def task_keys(key: Any, update: Any, tasks: int) -> jax.Array:
@@ -58,67 +76,97 @@ def task_keys(key: Any, update: Any, tasks: int) -> jax.Array:
     return jax.random.split(key, tasks)
 
 
+Run: TypeAlias = Callable[[State, Totals | None, Block, int], tuple[State, Totals, jax.Array]]
+
+
 def make_updates(
-    learner: MetaLearner, source: TaskSource, config: Config, mesh: Mesh
-) -> Callable[[State, Any, int], tuple[State, dict[str, jax.Array], jax.Array]]:
-    """`run(state, feed, n) -> (state, metrics, failed)`: `n` updates in one dispatch.
+    learner: MetaLearner,
+    source: TaskSource,
+    optimizer: optax.GradientTransformation,
+    *,
+    tasks_per_update: int,
+    updates: int,
+    mesh: Mesh,
+    nonfinite: Nonfinite = "stop",
+    chunk: int | None = None,
+) -> Run:
+    """The program that trains `learner` on the tasks of `source`.
 
-    `feed` is what `Feed.block` gives. The metrics are means over the updates that were made. An
-    update whose loss, or whose result, is not finite changes nothing but the count of updates;
-    where the config says to stop, not even that, it is the last, and `failed` is true.
-    The state's memory is reused. `n` is an argument of the compiled program: it compiles once.
+    `n` is an argument of the compiled program, so it compiles once, and updates in one dispatch or
+    in several give the same bits.
+
+    Args:
+      learner: what is done with one task.
+      source: where tasks come from.
+      optimizer: makes changes of the meta-parameters from meta-gradients.
+      tasks_per_update: the tasks of one update.
+      updates: how many updates the training has in all, for algorithms that have a schedule.
+      mesh: the devices over which an update's tasks are dealt, by its axis `tasks`.
+      nonfinite: an update whose loss or result is not finite changes no meta-parameter; `"stop"`
+        ends the dispatch before it, `"skip"` counts it and goes on.
+      chunk: the tasks that a device computes together; None: as many as `default_chunk` says.
+
+    Returns:
+      `run(state, totals, block, n) -> (state, totals, failed)`: `n` updates in one dispatch, whose
+      metrics are added to `totals`, or to 0 where that is None. The memory of `state` and `totals`
+      is reused. `failed`: an update was not finite where `nonfinite` is `"stop"`, and the state is
+      the one before it.
     """
-    optimizer = outer_optimizer(config)
-    stops = config.nonfinite == "stop"
+    stops = nonfinite == "stop"
 
-    def tasks(state: State, feed: Any) -> Any:
-        """What the source's `sample` takes for the tasks of this update."""
-        _, first, items = feed
-        if items is None:
-            return task_keys(state.key, state.update, config.tasks)
-        return jax.tree.map(lambda leaf: leaf[state.update - first], items)
+    def items(state: State, block: Block) -> Any:
+        """What `source.sample` takes for the tasks of this update."""
+        if block.items is None:
+            return task_keys(state.key, state.update, tasks_per_update)
+        return jax.tree.map(lambda leaf: leaf[state.update - block.first], block.items)
 
-    def update(state: State, feed: Any) -> tuple[State, dict[str, jax.Array], jax.Array]:
-        episodes = jax.vmap(source.sample, in_axes=(None, 0))(feed[0], tasks(state, feed))
-        chunk = config.chunk or default_chunk(state.meta, episodes, mesh.size)
-        step = over_tasks(learner, chunk, mesh)
-        (_, values), grads = step(state.meta, episodes, state.update / config.updates)
+    def update(state: State, block: Block) -> tuple[State, Metrics, jax.Array]:
+        episodes = jax.vmap(source.sample, in_axes=(None, 0))(block.store, items(state, block))
+        together = chunk or default_chunk(state.meta, episodes, mesh.size)
+        step = over_tasks(learner, together, mesh)
+        (_, metrics), grads = step(state.meta, episodes, jnp.asarray(state.update) / updates)
         changes, moments = optimizer.update(grads, state.optimizer, state.meta)
         changed = optax.apply_updates(state.meta, changes), moments
-        good = jnp.isfinite(values["loss"]) & _finite(changed)
+        good = jnp.isfinite(metrics["loss"]) & _all_finite(changed)
         meta, moments = jax.tree.map(
             lambda new, old: jnp.where(good, new, old), changed, (state.meta, state.optimizer)
         )
         counted = good | (not stops)
         fresh = State(
-            meta,
-            moments,
-            state.update + counted,
-            state.skipped + (counted & ~good),
-            state.key,
+            meta, moments, state.update + counted, state.skipped + (counted & ~good), state.key
         )
-        return fresh, values, good
+        return fresh, metrics, good
 
-    def run(state, feed, n):
+    @partial(jax.jit, donate_argnums=(0, 1))
+    def compiled(state: State, totals: Totals, block: Block, n: int) -> Any:
         def unfinished(carry):
-            i, _, _, _, failed = carry
+            i, _, _, failed = carry
             return (i < n) & ~failed
 
         def body(carry):
-            i, state, sums, made, _ = carry
-            state, values, good = update(state, feed)
-            sums = jax.tree.map(lambda s, v: s + jnp.where(good, v, 0), sums, values)
-            return i + 1, state, sums, made + good, ~good & stops
+            i, state, totals, _ = carry
+            state, metrics, good = update(state, block)
+            sums = jax.tree.map(lambda s, m: s + jnp.where(good, m, 0), totals.sums, metrics)
+            return i + 1, state, Totals(sums, totals.updates + good), ~good & stops
 
-        values = jax.eval_shape(update, state, feed)[1]
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), values)
-        start = (0, state, zeros, jnp.zeros((), jnp.int32), jnp.zeros((), bool))
-        _, state, sums, made, failed = jax.lax.while_loop(unfinished, body, start)
-        return state, jax.tree.map(lambda leaf: leaf / made, sums), failed
+        start = (0, state, totals, jnp.zeros((), bool))
+        return jax.lax.while_loop(unfinished, body, start)[1:]
 
-    return jax.jit(run, donate_argnums=0)
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    zeros: list[Totals] = []  # of which there is one, as soon as the metrics are known
+
+    def run(state: State, totals: Totals | None, block: Block, n: int) -> Any:
+        if totals is None:
+            if not zeros:
+                metrics = jax.eval_shape(update, state, block)[1]
+                sums = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), metrics)
+                zeros.append(Totals(sums, np.zeros((), np.int32)))
+            totals = jax.device_put(zeros[0], everywhere)
+        return compiled(state, totals, block, n)
+
+    return run
 
 
-def _finite(tree: Any) -> jax.Array:
+def _all_finite(tree: Any) -> jax.Array:
     leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()

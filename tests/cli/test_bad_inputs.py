@@ -16,8 +16,8 @@ from PIL import Image
 from maml_jax.cli import main
 from maml_jax.training import runs
 from maml_jax.training.config import Config
-from maml_jax.training.loop import train
 from maml_jax.training.recipes import recipe
+from maml_jax.training.recorder import train_run
 
 COUNTS = [
     *("ways", "shots", "queries", "filters", "tasks", "updates", "updates-per-dispatch"),
@@ -148,7 +148,7 @@ def run(tmp_path_factory):
         recipe("sinusoid"), hidden=(2,), tasks=2, updates=1, validate_every=0
     )
     config, problem, state = runs.create(config, folder)
-    train(config, folder, problem, state, quiet=True)
+    train_run(config, folder, problem, state, quiet=True)
     return folder
 
 

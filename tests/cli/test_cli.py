@@ -70,7 +70,7 @@ def test_a_resumed_run_ends_in_the_same_bits(whole, tmp_path, monkeypatch, capsy
     with (run / "metrics.jsonl").open("a") as log:
         log.write('{"update": 20, "loss": 123.0}\n')
     assert main(["train", "--resume", str(run)]) == 0
-    assert same_bits(runs.load(run)[2], runs.load(whole)[2])
+    assert same_bits(runs.restore(run).state, runs.restore(whole).state)
     assert (run / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
 
 
@@ -78,7 +78,7 @@ def test_the_seed_decides_the_run(whole, tmp_path):
     for seed, equal in (("0", True), ("1", False)):
         run = tmp_path / seed
         assert main([*SINUSOID, "--updates", "40", "--seed", seed, "--out", str(run)]) == 0
-        assert same_bits(runs.load(run)[2], runs.load(whole)[2]) is equal
+        assert same_bits(runs.restore(run).state, runs.restore(whole).state) is equal
 
 
 def test_regression_is_evaluated_by_its_loss(whole, capsys):
@@ -125,7 +125,7 @@ def test_a_signal_saves_and_the_run_goes_on(tmp_path):
     _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
     assert f"go on with: maml-jax train --resume {run}" in said
-    state = runs.load(run)[2]
+    state = runs.restore(run).state
     assert int(state.update) == metrics.read(run)[-1]["update"]
     assert int(state.update) % 5 == 0
 

@@ -243,10 +243,10 @@ def test_an_export_says_what_it_is(trained, exported):
             "algorithm": "meta-sgd",
             "model": "gru",
             "ways": "5",
-            "in_channels": str(build(runs.load(trained)[0]).data.input_shape[-1]),
+            "in_channels": str(build(runs.restore(trained).config).data.input_shape[-1]),
             "maml_jax": mj.__version__,
         }
-    meta = runs.load(trained)[2].meta
+    meta = runs.restore(trained).state.meta
     held = safetensors.numpy.load_file(exported)
     rates = {name: array for name, array in held.items() if name.startswith("meta.rates.")}
     assert rates.keys() == {f"meta.rates.{path}" for path in flatten(meta["params"])}
@@ -260,11 +260,10 @@ def test_export_and_import_are_inverse(trained, exported, tmp_path, capsys):
     command = ["import", str(exported), *SEQUENCES, "--algorithm", "meta-sgd", "--out", str(run)]
     assert main(command) == 0
     assert capsys.readouterr().err == f"done; now: maml-jax evaluate {run}\n"
-    config, _, state = runs.load(run)
-    old = runs.load(trained)
-    assert config == replace(old[0], updates=2000, tasks=32, validate_every=500)
-    assert bits(state.meta) == bits(old[2].meta)
-    assert int(state.update) == 0
+    new, old = runs.restore(run), runs.restore(trained)
+    assert new.config == replace(old.config, updates=2000, tasks=32, validate_every=500)
+    assert bits(new.state.meta) == bits(old.state.meta)
+    assert int(new.state.update) == 0
     assert list(run.parent.iterdir()) == [run]
     results = []
     for folder in (run, trained):
@@ -277,7 +276,7 @@ def test_extras_of_another_algorithm_are_left_out(trained, exported, tmp_path, c
     run = tmp_path / "run"
     assert main(["import", str(exported), *SEQUENCES, "--out", str(run)]) == 0
     assert "left out: meta.rates." in capsys.readouterr().err
-    assert bits(runs.load(run)[2].meta) == bits(runs.load(trained)[2].meta["params"])
+    assert bits(runs.restore(run).state.meta) == bits(runs.restore(trained).state.meta["params"])
 
 
 def test_a_mapping_takes_names_and_paths(trained, exported, tmp_path, capsys):
@@ -295,7 +294,7 @@ def test_a_mapping_takes_names_and_paths(trained, exported, tmp_path, capsys):
     assert main(command) == 2
     assert main([*command, "--mapping", str(tmp_path / "x.json")]) == 0
     assert "x0 is " in capsys.readouterr().err
-    assert bits(runs.load(run)[2].meta) == bits(runs.load(trained)[2].meta["params"])
+    assert bits(runs.restore(run).state.meta) == bits(runs.restore(trained).state.meta["params"])
 
 
 BAD = {

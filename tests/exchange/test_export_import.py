@@ -209,11 +209,12 @@ def imported(tmp_path_factory):
 
 def test_a_foreign_module_means_the_same(imported, capsys):
     run, module = imported
-    config, problem, state = runs.load(run)
+    restored = runs.restore(run)
+    config = restored.config
     assert (config.model, config.filters, config.ways) == ("conv4", 4, 3)
-    _, apply = mj.from_flax(build_model(config, problem.data.input_shape, config.ways))
+    _, apply = mj.from_flax(build_model(config, restored.examples.input_shape, config.ways))
     x = np.random.default_rng(0).normal(size=(10, 28, 28, 1)).astype(np.float32)
-    outputs = apply(state.meta, x)
+    outputs = apply(restored.state.meta, x)
     expected = module(torch.from_numpy(x.transpose(0, 3, 1, 2).copy())).detach().numpy()
     np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-4)  # float32
     assert main(["evaluate", str(run), "--tasks", "5", "--queries", "2", "--no-per-step"]) == 0
@@ -234,7 +235,7 @@ def test_files_are_inverse_and_pytorch_reads_them(imported, suffix, tmp_path):
     for ours, expected in zip(own.state_dict().values(), theirs, strict=True):
         assert torch.equal(ours, expected)
     assert main(["import", str(file), *SMALL, "--out", str(tmp_path / "run")]) == 0
-    a, b = (flatten(runs.load(folder)[2].meta) for folder in (run, tmp_path / "run"))
+    a, b = (flatten(runs.restore(folder).state.meta) for folder in (run, tmp_path / "run"))
     assert {path: leaf.tobytes() for path, leaf in a.items()} == {
         path: leaf.tobytes() for path, leaf in b.items()
     }
@@ -326,7 +327,7 @@ def test_bfloat16_and_cells_by_their_own_names(tmp_path):
     options = ["--recipe", "sequences", "--model", "lstm", "--hidden", "4"]
     run = tmp_path / "run"
     assert main(["import", str(tmp_path / "net.pt"), *options, "--out", str(run)]) == 0
-    found = runs.load(run)[2].meta["cell"]
+    found = runs.restore(run).state.meta["cell"]
     np.testing.assert_array_equal(
         found["dense_h"]["kernel"].T, cell.weight_hh.detach().float().numpy()
     )
