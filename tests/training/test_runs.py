@@ -14,65 +14,24 @@ import jax
 import numpy as np
 import optax
 import pytest
+from small_runs import SMALL, assert_same_bits, leaves, resumed, trained
 
 from maml_jax.errors import InputError
 from maml_jax.training import metrics, runs
 from maml_jax.training.checkpoints import Checkpoints
-from maml_jax.training.loop import TrainingError, best_validation, train
-from maml_jax.training.recipes import recipe
-from maml_jax.training.updates import outer_optimizer
-
-SMALL = dataclasses.replace(
-    recipe("sinusoid"),
-    hidden=(4,),
-    tasks=2,
-    updates=12,
-    updates_per_dispatch=2,
-    validate_every=4,
-    validation_tasks=5,
-    checkpoint_every=2,
-)
-
-
-def trained(run, **changes):
-    config = dataclasses.replace(SMALL, **changes)
-    config, problem, state = runs.create(config, run)
-    return train(config, run, problem, state, quiet=True)
-
-
-def resumed(run, **changes):
-    with runs.locked(run):
-        config, problem, state = runs.resume(run, **changes)
-        return train(config, run, problem, state, quiet=True)
-
-
-def leaves(tree):
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
-
-
-def assert_same_bits(a, b):
-    for x, y in zip(leaves(a), leaves(b), strict=True):
-        np.testing.assert_array_equal(x, y)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    run = tmp_path_factory.mktemp("runs") / "whole"
-    assert trained(run).ended == "done"
-    return run
-
-
-@pytest.fixture
-def copy(whole, tmp_path):
-    return shutil.copytree(whole, tmp_path / "copy")
+from maml_jax.training.evaluate import Scores
+from maml_jax.training.loop import TrainingError
+from maml_jax.training.metrics import best_validation
+from maml_jax.training.recorder import train_run
+from maml_jax.training.schedule import outer_optimizer
 
 
 def test_the_newest_checkpoints_and_the_best_stay(whole):
     best = best_validation(metrics.read(whole))
     assert best in (4, 8, 12)
     assert Checkpoints(whole).updates() == sorted({10, 12, best})
-    assert int(runs.load(whole, checkpoint="best")[2].update) == best
-    assert int(runs.load(whole)[2].update) == 12
+    assert int(runs.restore(whole, checkpoint="best").state.update) == best
+    assert int(runs.restore(whole).state.update) == 12
 
 
 def test_the_best_is_by_accuracy_or_else_by_loss_and_the_first_of_equals():
@@ -101,7 +60,7 @@ def every_damage(folder):
 
 def test_every_damage_to_every_file_is_recognised(copy, caplog):
     checkpoints = Checkpoints(copy)
-    like = runs.load(copy)[2]
+    like = runs.restore(copy).state
     expected = checkpoints.restore(like, 10)[0]
     damages = 0
     for what, damage, content, path in every_damage(copy / "checkpoints" / "12"):
@@ -123,16 +82,16 @@ def test_a_damaged_checkpoint_costs_the_updates_since_the_one_before(whole, copy
     log = (copy / "metrics.jsonl").read_bytes()
     assert resumed(copy).ended == "done"
     assert "taking the one before" in caplog.text
-    assert_same_bits(runs.load(copy)[2], runs.load(whole)[2])
+    assert_same_bits(runs.restore(copy).state, runs.restore(whole).state)
     assert (copy / "metrics.jsonl").read_bytes() == log
 
 
 def test_a_run_without_a_checkpoint_starts_again(whole, copy):
     shutil.rmtree(copy / "checkpoints")
     with pytest.raises(InputError, match="holds no checkpoint yet"):
-        runs.load(copy)
+        runs.restore(copy)
     resumed(copy)
-    assert_same_bits(runs.load(copy)[2], runs.load(whole)[2])
+    assert_same_bits(runs.restore(copy).state, runs.restore(whole).state)
 
 
 def test_half_a_save_is_no_checkpoint(whole, copy):
@@ -140,7 +99,7 @@ def test_half_a_save_is_no_checkpoint(whole, copy):
     (checkpoints / "12").rename(checkpoints / "12.new")
     (checkpoints / "12.new" / "manifest.json").unlink()
     resumed(copy)
-    assert_same_bits(runs.load(copy)[2], runs.load(whole)[2])
+    assert_same_bits(runs.restore(copy).state, runs.restore(whole).state)
     assert not list(checkpoints.glob("*.new"))
 
 
@@ -148,7 +107,7 @@ def test_a_config_that_was_changed_is_not_gone_on_with(copy):
     record = json.loads((copy / "config.json").read_text())
     record["config"]["inner_lr"] = 0.02
     (copy / "config.json").write_text(json.dumps(record))
-    for opened in (runs.load, runs.resume):
+    for opened in (runs.restore, runs.resume):
         with pytest.raises(InputError, match=r"says inner_lr is 0.02, its checkpoint 0.01"):
             opened(copy)
 
@@ -163,13 +122,13 @@ def test_data_that_was_changed_is_not_gone_on_with(copy, monkeypatch):
 
 def test_other_versions_are_told(copy, monkeypatch, caplog):
     monkeypatch.setattr("maml_jax.training.provenance.versions", lambda: {"jax": "0.0"})
-    runs.load(copy)
+    runs.restore(copy)
     assert "may differ in the last bits" in caplog.text
 
 
 def test_going_on_to_more_updates_is_written_down(copy):
     assert int(resumed(copy, updates=14).state.update) == 14
-    assert runs.load(copy)[0].updates == 14
+    assert runs.restore(copy).config.updates == 14
     assert int(resumed(copy).state.update) == 14
 
 
@@ -201,14 +160,14 @@ def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint(whole, tmp_pat
         resource.setrlimit(resource.RLIMIT_FSIZE, (600, hard))
         try:
             with pytest.raises(TrainingError, match="cannot be written"):
-                train(config, run, problem, state, quiet=True)
+                train_run(config, run, problem, state, quiet=True)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert caplog.text == ""
     assert Checkpoints(run).updates() == kept
     assert all(path.read_bytes() == content for path, content in before.items())
     resumed(run)
-    assert_same_bits(runs.load(run)[2], runs.load(whole)[2])
+    assert_same_bits(runs.restore(run).state, runs.restore(whole).state)
     assert metrics.read(run) == metrics.read(whole)
 
 
@@ -249,7 +208,7 @@ def test_an_update_that_is_not_finite_stops_the_run_at_once(whole, tmp_path, poi
     run = tmp_path / "run"
     with pytest.raises(TrainingError, match=r"the loss of update 5, .* was not finite"):
         trained(run)
-    state = runs.load(run)[2]
+    state = runs.restore(run).state
     assert int(state.update) == 4
     assert all(np.isfinite(leaf).all() for leaf in leaves(state))
     assert [entry["update"] for entry in metrics.read(run)] == [2, 4, 4]
@@ -287,18 +246,18 @@ def test_what_overflows_is_not_kept_though_the_loss_is_finite(tmp_path, size):
 
     steeper = problem._replace(learner=problem.learner._replace(value_and_grad=steep))
     with pytest.raises(TrainingError, match=r"update 1, .*; the state before it is kept"):
-        train(config, run, steeper, state, quiet=True)
-    assert_same_bits(runs.load(run)[2], runs.create(SMALL, tmp_path / "other")[2])
+        train_run(config, run, steeper, state, quiet=True)
+    assert_same_bits(runs.restore(run).state, runs.create(SMALL, tmp_path / "other")[2])
 
 
 def test_training_ends_when_validations_get_no_better(tmp_path, monkeypatch):
     scores = iter([0.5, 0.4, 0.45, 0.46, 0.3])
-    monkeypatch.setattr("maml_jax.training.loop.summary", lambda _: {"loss": next(scores)})
+    monkeypatch.setattr(Scores, "to_json", lambda _: {"loss": next(scores)})
     run = tmp_path / "run"
     outcome = trained(run, updates=40, patience=2)
     assert outcome.ended == "early"
     assert int(outcome.state.update) == 16  # the best was after 8
-    assert int(runs.load(run, checkpoint="best")[2].update) == 8
+    assert int(runs.restore(run, checkpoint="best").state.update) == 8
     # Going on finds that it had ended.
     assert resumed(run).ended == "early"
     assert len([entry for entry in metrics.read(run) if "validation" in entry]) == 4
@@ -385,7 +344,7 @@ def test_a_new_run_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs, "_write_config", interrupted)
+    monkeypatch.setattr(runs, "_write_record", interrupted)
     with pytest.raises(KeyboardInterrupt):
         runs.create(SMALL, tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
@@ -393,5 +352,5 @@ def test_a_new_run_appears_whole_or_not_at_all(tmp_path, monkeypatch):
 
 def test_the_log_of_the_library_is_silent_when_all_is_well(whole, caplog):
     with caplog.at_level(logging.WARNING, "maml_jax"):
-        runs.load(whole)
+        runs.restore(whole)
     assert caplog.text == ""

@@ -10,8 +10,8 @@ import pytest
 import maml_jax.training.prefetch
 from maml_jax.cli import main
 from maml_jax.training import metrics, runs
-from maml_jax.training.loop import train
 from maml_jax.training.recipes import recipe
+from maml_jax.training.recorder import train_run
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_fetching_changes_nothing_but_where_the_data_is(pictures, tmp_path, monk
         chosen, problem, state = runs.create(chosen, run)
         fetched = problem.data.tasks("train", ways=3, shots=1, queries=1).load is not None
         assert fetched is (limit is not None)
-        states.append(train(chosen, run, problem, state, quiet=True).state)
+        states.append(train_run(chosen, run, problem, state, quiet=True).state)
         logs.append(metrics.read(run))
     for state, log in zip(states[1:], logs[1:], strict=True):
         for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(states[0]), strict=True):
@@ -75,7 +75,7 @@ def test_a_run_on_fetched_data_resumes_in_the_same_bits(pictures, tmp_path, monk
     monkeypatch.setattr(maml_jax.training.prefetch, "BLOCK_BYTES", 3 * 4 * 3 * 2 * 12 * 12 * 3)
     whole = config(pictures, in_memory_gb=0.0)
     whole, problem, state = runs.create(whole, tmp_path / "whole")
-    expected = train(whole, tmp_path / "whole", problem, state, quiet=True).state
+    expected = train_run(whole, tmp_path / "whole", problem, state, quiet=True).state
     half = config(pictures, in_memory_gb=0.0, updates=10)
     half, problem, state = runs.create(half, tmp_path / "half")
     append = metrics.Log.append
@@ -87,11 +87,11 @@ def test_a_run_on_fetched_data_resumes_in_the_same_bits(pictures, tmp_path, monk
 
     monkeypatch.setattr(metrics.Log, "append", fail_after_five)
     with pytest.raises(KeyboardInterrupt):
-        train(half, tmp_path / "half", problem, state, quiet=True)
+        train_run(half, tmp_path / "half", problem, state, quiet=True)
     monkeypatch.setattr(metrics.Log, "append", append)
     resumed, problem, state = runs.resume(tmp_path / "half")
     assert int(state.update) == 5
-    found = train(resumed, tmp_path / "half", problem, state, quiet=True).state
+    found = train_run(resumed, tmp_path / "half", problem, state, quiet=True).state
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -102,7 +102,7 @@ def run(pictures, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
     chosen = config(pictures)
     chosen, problem, state = runs.create(chosen, folder)
-    train(chosen, folder, problem, state, quiet=True)
+    train_run(chosen, folder, problem, state, quiet=True)
     return folder
 
 
