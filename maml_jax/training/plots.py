@@ -74,6 +74,7 @@ def plot_curve(log: Sequence[dict[str, Any]] | Path | str) -> "Figure":
             column(scores, f"{name}_ci95"),
             color=GOOD,
             capsize=2,
+            marker=".",
             label="validation tasks (95 % interval)",
         )
     axes.set(xlabel="updates", ylabel="accuracy, %" if scale == 100 else "loss", title=title)
@@ -109,14 +110,15 @@ def plot_episode(
     leaves = jax.tree.leaves(episode)
     if len(leaves) != 4 or any(not hasattr(leaf, "ndim") for leaf in leaves):
         raise InputError("`episode` had examples that are not single arrays; they cannot be drawn.")
+    labels = jnp.issubdtype(episode.query.y.dtype, jnp.integer)
+    if episode.query.y.ndim > (1 if labels else 2):
+        raise InputError(
+            f"`episode` had y of shape {episode.query.y.shape}; what can be drawn is one task, "
+            "without a task axis, with a label or a vector for each example."
+        )
     outputs = _outputs_per_step(learner, meta, episode.support, episode.query.x, steps)
     if is_classification(outputs[0], episode.query.y):
         return _draw_classes(episode, outputs)
-    if outputs[0].shape != episode.query.y.shape:
-        raise InputError(
-            f"`episode` had y of shape {episode.query.y.shape}, the outputs have "
-            f"{outputs[0].shape}; one task without a task axis can be drawn."
-        )
     return _draw_regression(episode, outputs)
 
 
