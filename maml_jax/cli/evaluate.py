@@ -65,10 +65,9 @@ class Report:
     """The folder of the run."""
 
     def __call__(self) -> int:
-        from maml_jax.training import report, runs
+        from maml_jax.training import report
 
-        config, problem, state = runs.load(self.run)
-        for picture in report.draw(self.run, config, problem, state.meta):
+        for picture in report.redraw(self.run):
             print(picture)
         return 0
 

@@ -55,18 +55,19 @@ class Resume:
 def _train(command: Any, run: Path, config: Config, problem: "Problem", state: "State") -> int:
     """Train in the folder of a run, then draw its pictures."""
     from maml_jax.training import metrics, report
-    from maml_jax.training.loop import TrainingError, best_validation, train
+    from maml_jax.training.loop import TrainingError
+    from maml_jax.training.recorder import train_run
 
     task = f"{config.ways}-way {config.shots}-shot"
     if config.data == "sinusoid":
         task = f"{config.shots} points a task"
     say(f"{run}: {config.algorithm} on {config.data}, {task}, {config.updates} updates")
     try:
-        state, ended = train(config, run, problem, state)
+        state, ended = train_run(config, run, problem, state)
     except TrainingError as error:
         say(f"maml-jax train: {as_options(error, command)}")
         return 1
-    for picture in report.draw(run, config, problem, state.meta):
+    for picture in report.draw(run, config, problem.learner, state.meta, problem.data):
         say(f"wrote {picture}")
     if ended == "interrupted":
         say(f"stopped after {state.update} updates; go on with: maml-jax train --resume {run}")
@@ -75,7 +76,7 @@ def _train(command: Any, run: Path, config: Config, problem: "Problem", state: "
         say(f"no validation was better for {config.patience}: ended after {state.update} updates")
     if state.skipped:
         say(f"{state.skipped} updates were not finite and were skipped")
-    best = best_validation(metrics.read(run))
+    best = metrics.best_validation(metrics.read(run))
     if best not in (None, int(state.update)):
         say(f"the best validation was after {best} updates: evaluate takes --checkpoint best")
     say(f"done; now: maml-jax evaluate {run}")

@@ -1,13 +1,11 @@
 """What decides a run besides its state: config, data, versions and device."""
 
-import dataclasses
 import json
 import logging
 import platform
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -22,28 +20,18 @@ from maml_jax.version import __version__
 _log = logging.getLogger("maml_jax")
 
 
-@dataclass(frozen=True)
-class ExampleSpec:
+class ExampleSpec(NamedTuple):
     """What model and learner need to know of a data set, so that a run can be loaded without it."""
 
     kind: str
     """`images`, `sequences` or `regression`."""
     input_shape: tuple[int, ...]
     """Of one example."""
-    loss: Loss
+    outputs: int
+    """Of the model."""
     classes: int | None
     """How many classes the train split has; None for regression."""
-    outputs_of_model: int
-
-    def outputs(self, ways: int) -> int:
-        """How many outputs the run's model has; it was built for the `ways` of its config."""
-        del ways
-        return self.outputs_of_model
-
-    def labels(self, split: str) -> int | None:
-        """How many classes the train split has."""
-        del split
-        return self.classes
+    loss: Loss
 
 
 def kind_of(data: DataSet) -> str:
@@ -58,9 +46,9 @@ def examples_of(config: Config, data: DataSet) -> ExampleSpec:
     return ExampleSpec(
         kind=kind_of(data),
         input_shape=data.input_shape,
-        loss=data.loss,
+        outputs=data.outputs(config.ways),
         classes=data.labels("train"),
-        outputs_of_model=data.outputs(config.ways),
+        loss=data.loss,
     )
 
 
@@ -69,7 +57,7 @@ def _to_json(examples: ExampleSpec) -> dict[str, Any] | None:
     name = getattr(examples.loss, "__name__", "")
     if getattr(losses, name, None) is not examples.loss:
         return None
-    return {**dataclasses.asdict(examples), "loss": name}
+    return {**examples._asdict(), "loss": name}
 
 
 def examples_from(recorded: dict[str, Any]) -> ExampleSpec:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -95,8 +95,8 @@ def restore(run: Path, *, checkpoint: str = "latest", data_dir: Path | None = No
         examples = provenance.examples_of(config, load_data(_moved(config, data_dir)))
     else:
         examples = provenance.examples_from(recorded)
-    params, apply = from_flax(build_model(config, cast(DataSet, examples)))
-    learner = build_learner(config, apply, cast(DataSet, examples))
+    params, apply = from_flax(build_model(config, examples.input_shape, examples.outputs))
+    learner = build_learner(config, apply, examples.loss, examples.classes)
     update = None
     if checkpoint == "best":
         update = metrics.best_validation(metrics.read(run))
