@@ -59,7 +59,7 @@ def _train(command: Any, run: Path, config: Config, problem: "Problem", state: "
     from maml_jax.training.recorder import train_run
 
     task = f"{config.ways}-way {config.shots}-shot"
-    if config.data == "sinusoid":
+    if problem.data.kind == "regression":
         task = f"{config.shots} points a task"
     say(f"{run}: {config.algorithm} on {config.data}, {task}, {config.updates} updates")
     try:

@@ -24,7 +24,7 @@ class ExampleSpec(NamedTuple):
     """What model and learner need to know of a data set, so that a run can be loaded without it."""
 
     kind: str
-    """`images`, `sequences` or `regression`."""
+    """`images`, `sequences`, `vectors` or `regression`."""
     input_shape: tuple[int, ...]
     """Of one example."""
     outputs: int
@@ -34,17 +34,10 @@ class ExampleSpec(NamedTuple):
     loss: Loss
 
 
-def kind_of(data: DataSet) -> str:
-    """What an example is: `images`, `sequences` or `regression`."""
-    if data.labels("train") is None:
-        return "regression"
-    return "images" if len(data.input_shape) == 3 else "sequences"
-
-
 def examples_of(config: Config, data: DataSet) -> ExampleSpec:
     """What model and learner of the config need to know of `data`."""
     return ExampleSpec(
-        kind=kind_of(data),
+        kind=data.kind,
         input_shape=data.input_shape,
         outputs=data.outputs(config.ways),
         classes=data.labels("train"),
@@ -111,7 +104,7 @@ def check_data(run: Path, kept: dict[str, Any], data: DataSet) -> None:
     Raises:
       InputError: it is not.
     """
-    now = json.loads(json.dumps(data.facts()))
+    now = json.loads(json.dumps(data.fingerprint()))
     if kept["data"] != now:
         raise InputError(
             f"`data_dir` held other data than {run} was trained on: "

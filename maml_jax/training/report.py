@@ -11,7 +11,6 @@ from maml_jax.training import runs
 from maml_jax.training.build import load_data
 from maml_jax.training.config import Config
 from maml_jax.training.plots import QUERIES_SHOWN, plot_curve, plot_episode
-from maml_jax.training.provenance import kind_of
 from maml_jax.types import Meta, MetaLearner
 
 POINTS_SHOWN = 100
@@ -37,7 +36,7 @@ def draw(
 
 def _test_tasks(config: Config, data: DataSet) -> TaskSource:
     """Tasks with as many queries as a picture shows, or where classes are too small, as trained."""
-    queries = POINTS_SHOWN if kind_of(data) == "regression" else QUERIES_SHOWN
+    queries = POINTS_SHOWN if data.kind == "regression" else QUERIES_SHOWN
     try:
         return data.tasks("test", ways=config.ways, shots=config.shots, queries=queries)
     except InputError:

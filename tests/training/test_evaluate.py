@@ -6,7 +6,9 @@ import pytest
 from problems import classification, conv4, perceptron
 
 import maml_jax as mj
-from maml_jax.data import Sequences, Sinusoid, TaskSource
+from maml_jax.data import TaskSource
+from maml_jax.data.sets.sequences import Sequences
+from maml_jax.data.sets.sinusoid import Sinusoid
 from maml_jax.errors import InputError
 from maml_jax.losses import accuracy
 from maml_jax.training.evaluate import Scores, evaluate

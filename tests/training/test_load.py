@@ -12,7 +12,7 @@ import pytest
 from small_runs import assert_same_bits, resumed
 
 from maml_jax.cli import main
-from maml_jax.data import Sinusoid
+from maml_jax.data.sets.sinusoid import Sinusoid
 from maml_jax.errors import InputError
 from maml_jax.training import metrics, provenance, runs
 from maml_jax.training.build import build

@@ -8,7 +8,8 @@ import pytest
 from problems import classification, conv4, perceptron
 
 import maml_jax as mj
-from maml_jax.data import Sequences, Sinusoid
+from maml_jax.data.sets.sequences import Sequences
+from maml_jax.data.sets.sinusoid import Sinusoid
 from maml_jax.errors import InputError
 from maml_jax.training import metrics
 from maml_jax.training.plots import BAD, GOOD, plot_curve, plot_episode

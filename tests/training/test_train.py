@@ -11,7 +11,8 @@ from small_runs import SMALL, assert_same_bits, leaves, trained
 
 import maml_jax as mj
 from maml_jax.cli import main
-from maml_jax.data import Sinusoid, TaskSource
+from maml_jax.data import TaskSource
+from maml_jax.data.sets.sinusoid import Sinusoid
 from maml_jax.errors import InputError
 from maml_jax.training import metrics, runs
 from maml_jax.training.build import build
