@@ -24,6 +24,15 @@ from .batching.over_tasks import over_tasks as over_tasks
 from .batching.tune import Plan as Plan
 from .batching.tune import tune as tune
 from .errors import InputError as InputError
+from .training.evaluate import Scores as Scores
+from .training.evaluate import evaluate as evaluate
+from .training.plots import plot_curve as plot_curve
+from .training.plots import plot_episode as plot_episode
+from .training.runs import Run as Run
+from .training.runs import load as load
+from .training.train import train as train
+from .training.weights import load_meta as load_meta
+from .training.weights import save as save
 from .types import Batch as Batch
 from .types import Episode as Episode
 from .types import MetaLearner as MetaLearner
