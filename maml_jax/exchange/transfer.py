@@ -13,9 +13,9 @@ import numpy as np
 from maml_jax.core.trees import by_path, path_name
 from maml_jax.errors import InputError
 from maml_jax.exchange import storage
-from maml_jax.exchange.layouts import Arrays, flatten, flattened_layers
+from maml_jax.exchange.layouts import Arrays, flatten
 from maml_jax.exchange.matching import match
-from maml_jax.exchange.networks import to_flax, to_torch, torch_names
+from maml_jax.exchange.networks import flattened_layers, to_flax, to_torch, torch_names
 from maml_jax.training import provenance, runs
 from maml_jax.training.build import Problem
 from maml_jax.training.checkpoints import Checkpoints
