@@ -9,7 +9,12 @@ import tyro
 
 from maml_jax.training.config import GROUPS, Config
 
-_Groups: Any = dataclasses.make_dataclass("_Groups", list(GROUPS.items()), frozen=True)
+# Where a field has no `help`, tyro looks through the source of the class for one, which takes long.
+_described = (
+    (name, group, dataclasses.field(metadata={"help": group.__doc__}))
+    for name, group in GROUPS.items()
+)
+_Groups: Any = dataclasses.make_dataclass("_Groups", _described, frozen=True)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,6 @@ from maml_jax.cli.messages import options, suggestion
 from maml_jax.cli.train import Resume, Train
 from maml_jax.cli.weights import Export, Import
 from maml_jax.errors import InputError
-from maml_jax.training.config import MODELS
 from maml_jax.training.recipes import RECIPES, recipe
 
 COMMANDS: dict[str, Any] = {
@@ -100,7 +99,10 @@ def _subcommands(commands: dict[str, Any], defaults: dict[str, Any]) -> Any:
 
 def _about(kind: type) -> str:
     """What a command that takes a config does, and the names that its options may have."""
-    rooms = {"Recipes": RECIPES, "Algorithms": registry.names("algorithms"), "Models": MODELS}
+    rooms = {"Recipes": RECIPES} | {
+        title: registry.names(room)
+        for title, room in (("Algorithms", "algorithms"), ("Models", "models"), ("Data", "data"))
+    }
     names = "\n\n".join(f"{title}: {', '.join(known)}." for title, known in rooms.items())
     return f"{kind.__doc__}\n\n{names}"
 

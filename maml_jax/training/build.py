@@ -1,18 +1,16 @@
 """From a config to the things it names: data, model, learner."""
 
 import inspect
-import math
 import re
 from typing import Any, NamedTuple
 
 import optax
 from flax import nnx
 
-from maml_jax import models, registry
+from maml_jax import registry
 from maml_jax.adapters.flax import from_flax
 from maml_jax.adapters.precision import in_precision
 from maml_jax.data import DataSet, load
-from maml_jax.errors import InputError
 from maml_jax.training.config import Config, options_of
 from maml_jax.types import Apply, Loss, MetaLearner, Params
 
@@ -59,25 +57,8 @@ def build_model(config: Config, example_shape: tuple[int, ...], outputs: int) ->
     Raises:
       InputError: the model is not for such examples, or not with such options.
     """
-    rngs = nnx.Rngs(config.seed)
-    if config.model == "mlp":
-        features = math.prod(example_shape)
-        return models.MLP(features, config.hidden, outputs, batch_norm=features > 1, rngs=rngs)
-    kind, axes = ("sequences", 2) if config.model in ("gru", "lstm") else ("images", 3)
-    if len(example_shape) != axes:
-        raise InputError(f"`model` was {config.model!r}, which is for {kind}; mlp takes all.")
-    if kind == "sequences":
-        if len(config.hidden) != 1:
-            raise InputError(f"`hidden` was {config.hidden}; {config.model} has one width.")
-        values, hidden = example_shape[-1], config.hidden[0]
-        return models.Recurrent(values, hidden, outputs, config.model, rngs=rngs)
-    size, _, channels = example_shape
-    if config.model == "resnet12":
-        widths = [config.filters * n // 64 for n in (64, 160, 320, 640)]
-        return models.ResNet12(outputs, channels, widths, size, rngs=rngs)
-    if config.model == "article-cnn":
-        return models.ArticleCNN(outputs, channels, size, rngs=rngs)
-    return models.Conv4(outputs, channels, config.filters, config.downsample, size, rngs=rngs)
+    from_config = registry.find("models", config.model)
+    return from_config(config, example_shape, outputs, nnx.Rngs(config.seed))
 
 
 def build_learner(

@@ -17,7 +17,6 @@ from typing import Any, get_args, get_origin, get_type_hints
 from maml_jax import registry
 from maml_jax.errors import InputError, check_choice, check_count, check_number, check_seed
 
-MODELS = ("conv4", "resnet12", "article-cnn", "mlp", "gru", "lstm")
 DOWNSAMPLES = ("stride", "maxpool")
 SCHEDULES = ("cosine", "constant")
 INNER_OPTIMIZERS = ("sgd", "momentum", "adam")
@@ -263,7 +262,7 @@ class Config(
         for name, kind in get_type_hints(Config).items():
             _check_type(name, getattr(self, name), kind)
         check_choice("algorithm", self.algorithm, registry.names("algorithms"))
-        check_choice("model", self.model, MODELS)
+        check_choice("model", self.model, registry.names("models"))
         check_choice("downsample", self.downsample, DOWNSAMPLES)
         check_choice("precision", self.precision, PRECISIONS)
         check_choice("differentiate", self.differentiate, get_args(Differentiate))

@@ -60,3 +60,14 @@ def check_images(x: jax.Array, image_shape: Shape) -> None:
     """`x` is images of the shape that the model was built for."""
     if x.shape[1:] != image_shape:
         raise InputError(f"`x` had images of {x.shape[1:]}; the model takes {image_shape}.")
+
+
+def only_width(model: str, hidden: tuple[int, ...]) -> int:
+    """The width of a model that has one hidden layer.
+
+    Raises:
+      InputError: `hidden` has more.
+    """
+    if len(hidden) != 1:
+        raise InputError(f"`hidden` was {hidden}; {model} has one width.")
+    return hidden[0]
