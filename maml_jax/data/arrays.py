@@ -117,7 +117,7 @@ def _labels(labels: np.ndarray, subject: str) -> np.ndarray:
 def _by_label(labels: np.ndarray) -> dict[str, np.ndarray]:
     """The indices of every class, in the order of the labels."""
     names, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    indices = np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])
+    indices = np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts))[:-1]
     return {str(name): of_class for name, of_class in zip(names, indices, strict=True)}
 
 
