@@ -1,7 +1,10 @@
 """The precision that a network computes in."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from maml_jax.adapters import PRECISIONS
 from maml_jax.errors import check_choice
@@ -50,10 +53,11 @@ def in_precision(apply: Apply, precision: str) -> Apply:
     return multiplied
 
 
-def _replace(old, new, tree):
+def _replace(old: Any, new: Any, tree: PyTree) -> Any:
     """The tree with its arrays of dtype `old` in dtype `new`."""
 
-    def one(leaf):  # a number of Python has no dtype, and takes that of the arrays beside it
+    def one(leaf: Any) -> Any:
+        # A number of Python has no dtype: it follows the arrays beside it.
         return leaf.astype(new) if getattr(leaf, "dtype", None) == old else leaf
 
     return jax.tree.map(one, tree)

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Num
 
 from maml_jax.kernels.jax_internals import (
     Primitive,
@@ -51,8 +52,13 @@ class Geometry(NamedTuple):
         return down, across
 
 
-def convolve(x: jax.Array, w: jax.Array, stride: int, padding: int) -> jax.Array:
-    """`[images, height, width, channels]` with `[height, width, channels, filters]`."""
+def convolve(
+    x: Num[Array, "images height width channels"],
+    w: Num[Array, "down across channels filters"],
+    stride: int,
+    padding: int,
+) -> Num[Array, "images rows columns filters"]:
+    """The convolution of images with a kernel, padded by zeros on all sides."""
     dtype = jnp.result_type(x, w)
     (_, high, wide, _), (height, width, _, _) = x.shape, w.shape
     geometry = Geometry((high, wide), (height, width), stride, padding, matmul_precision())
@@ -131,7 +137,9 @@ def _batched(
     return out.reshape(size, -1, *out.shape[1:]), 0
 
 
-def _operation(name: str, shape: Callable[..., tuple[int, ...]], plain: Callable) -> Primitive:
+def _operation(
+    name: str, shape: Callable[..., tuple[int, ...]], plain: Callable[..., jax.Array]
+) -> Primitive:
     name = f"conv_{name}"
     operation = binary_operation(
         name,

@@ -53,7 +53,7 @@ def binary_operation(
     )
     by_others = mlir.lower_fun(plain, multiple_results=False)
 
-    def compiled(context, a, b, *, geometry):
+    def compiled(context: Any, a: Any, b: Any, *, geometry: Any) -> Any:
         target = cpu_target(context.avals_in[0].dtype)
         if target is None:
             return by_others(context, a, b, geometry=geometry)

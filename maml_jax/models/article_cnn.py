@@ -6,7 +6,10 @@ from flax import nnx
 from maml_jax.errors import InputError, check_count
 from maml_jax.models.layers import Conv, max_pool
 from maml_jax.models.layers.examples import (
+    Features,
+    Images,
     ModelConfig,
+    Outputs,
     Shape,
     check_images,
     image_size_and_channels,
@@ -44,11 +47,11 @@ class ArticleCNN(nnx.Module):
         if side < 1:
             raise InputError(f"`image_size` was {image_size}; it must be at least 10.")
 
-        def convolution(channels, filters):
+        def convolution(channels: int, filters: int) -> Conv:
             bias = _torch_bias(9 * channels)
             return Conv(channels, filters, kernel_init=_torch_kernel, bias_init=bias, rngs=rngs)
 
-        def dense(features, outputs):
+        def dense(features: int, outputs: int) -> nnx.Linear:
             bias = _torch_bias(features)
             return nnx.Linear(
                 features, outputs, kernel_init=_torch_kernel, bias_init=bias, rngs=rngs
@@ -59,14 +62,14 @@ class ArticleCNN(nnx.Module):
         self.head = dense(128, ways)
         self.input_shape = (image_size, image_size, in_channels)
 
-    def features(self, x: jax.Array) -> jax.Array:
+    def features(self, x: Images) -> Features:
         """What the head sees, `[examples, 128]`."""
         check_images(x, self.input_shape)
         for convolution in self.convs:
             x = max_pool(jax.nn.relu(convolution(x)))
         return jax.nn.relu(self.hidden(x.reshape(x.shape[0], -1)))
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Images) -> Outputs:
         return self.head(self.features(x))
 
 

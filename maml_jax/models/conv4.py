@@ -7,7 +7,11 @@ from flax import nnx
 from maml_jax.errors import InputError, check_choice, check_count
 from maml_jax.models.layers import BatchNorm, Conv
 from maml_jax.models.layers.examples import (
+    Features,
+    Images,
+    Maps,
     ModelConfig,
+    Outputs,
     Shape,
     check_images,
     image_size_and_channels,
@@ -63,14 +67,14 @@ class Conv4(nnx.Module):
         self.input_shape = (image_size, image_size, in_channels)
         self.pools_positions = downsample == "stride"
 
-    def features(self, x: jax.Array) -> jax.Array:
+    def features(self, x: Images) -> Features:
         """What the head sees, `[examples, features]`."""
         check_images(x, self.input_shape)
         for block in self.blocks:
             x = block(x)
         return jnp.mean(x, (1, 2)) if self.pools_positions else x.reshape(x.shape[0], -1)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Images) -> Outputs:
         return self.head(self.features(x))
 
 
@@ -87,5 +91,5 @@ class _Block(nnx.Module):
         self.norm = BatchNorm(filters, rngs=rngs)
         self.pool = downsample == "maxpool"
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Images) -> Maps:
         return jax.nn.relu(self.norm(self.conv(x), self.pool))  # the maximum of ReLU is its ReLU

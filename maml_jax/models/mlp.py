@@ -7,10 +7,11 @@ from itertools import pairwise
 
 import jax
 from flax import nnx
+from jaxtyping import Array, Num
 
 from maml_jax.errors import InputError, check_count
 from maml_jax.models.layers import BatchNorm
-from maml_jax.models.layers.examples import ModelConfig, Shape
+from maml_jax.models.layers.examples import Features, ModelConfig, Outputs, Shape
 
 
 class MLP(nnx.Module):
@@ -52,7 +53,7 @@ class MLP(nnx.Module):
         self.head = dense(widths[-1], out_features)
         self.in_features = in_features
 
-    def features(self, x: jax.Array) -> jax.Array:
+    def features(self, x: Num[Array, "examples ..."]) -> Features:
         """What the head sees, `[examples, hidden[-1]]`."""
         x = x.reshape(x.shape[0], -1)
         if x.shape[1] != self.in_features:
@@ -64,7 +65,7 @@ class MLP(nnx.Module):
             x = jax.nn.relu(x)
         return x
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Num[Array, "examples ..."]) -> Outputs:
         return self.head(self.features(x))
 
 

@@ -10,7 +10,11 @@ from flax import nnx
 from maml_jax.errors import InputError, check_count
 from maml_jax.models.layers import BatchNorm, Conv, max_pool
 from maml_jax.models.layers.examples import (
+    Features,
+    Images,
+    Maps,
     ModelConfig,
+    Outputs,
     Shape,
     check_images,
     image_size_and_channels,
@@ -56,14 +60,14 @@ class ResNet12(nnx.Module):
         self.head = nnx.Linear(filters[-1], ways, rngs=rngs)
         self.input_shape = (image_size, image_size, in_channels)
 
-    def features(self, x: jax.Array) -> jax.Array:
+    def features(self, x: Images) -> Features:
         """What the head sees, `[examples, filters[3]]`."""
         check_images(x, self.input_shape)
         for block in self.blocks:
             x = block(x)
         return jnp.mean(x, (1, 2))
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Images) -> Outputs:
         return self.head(self.features(x))
 
 
@@ -87,7 +91,7 @@ class _Block(nnx.Module):
         self.shortcut = conv(in_channels, filters, size=1)
         self.shortcut_norm = BatchNorm(filters, rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Images) -> Maps:
         shortcut = self.shortcut_norm(self.shortcut(x))
         for i, (convolution, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x = norm(convolution(x))

@@ -77,10 +77,10 @@ CHANNELS = st.sampled_from([1, 2, 3, 7, 8, 12, 16, 17, 20, 24, 28, 32, 40, 64])
     seed=st.integers(0, 9),
 )
 @example(5, (7, 7), (3, 3), 64, 64, 1, 1, 0)  # Winograd's form, odd
-@example(2, (8, 6), (3, 3), 16, 40, 1, 0, 0)  # and without padding, its turn padded by 2
-@example(2, (6, 6), (3, 3), 16, 16, 1, 3, 0)  # whose turn would be padded by less than nothing
+@example(2, (8, 6), (3, 3), 16, 40, 1, 0, 0)  # and without padding: flipped, it is padded by 2
+@example(2, (6, 6), (3, 3), 16, 16, 1, 3, 0)  # flipped, it would be padded by less than 0
 @example(2, (14, 14), (3, 3), 64, 32, 2, 1, 0)
-@example(2, (1, 1), (3, 3), 16, 16, 1, 1, 0)  # all but one place of the window see only border
+@example(2, (1, 1), (3, 3), 16, 16, 1, 1, 0)  # all but one tap of the window see only border
 @example(3, (9, 9), (3, 3), 1, 64, 1, 1, 0)
 @example(11, (1, 1), (1, 1), 28, 20, 1, 0, 0)  # dense layers: widths of three, five, seven halves,
 @example(11, (1, 1), (1, 1), 20, 12, 1, 0, 0)  # of a vector, and of one

@@ -1,5 +1,9 @@
 """The models: by name, by their sizes, by their equations."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -62,6 +66,41 @@ def test_a_model_by_name_refuses_other_examples_in_one_line(name):
         assert len(str(caught.value).splitlines()) == 1
 
 
+SHAPES_CHECKED = """
+import jaxtyping
+jaxtyping.install_import_hook(["maml_jax.models", "maml_jax.adapters", "maml_jax.kernels"],
+    "beartype.beartype")
+import sys
+sys.path[:0] = {folders!r}
+import jax
+import jax.numpy as jnp
+import maml_jax as mj
+from test_models import EXAMPLES, build
+
+for name, (shape, _) in EXAMPLES.items():
+    params, apply = mj.from_flax(build(name, shape))
+    for precision in ("default", "bfloat16"):
+        call = mj.in_precision(apply, precision)
+
+        def loss(params, x):
+            return jnp.square(call(params, x)).sum()
+
+        jax.eval_shape(jax.grad(loss), params, jnp.ones((6, *shape)))
+try:
+    mj.models.layers.max_pool(jnp.ones((4, 4)))
+except jaxtyping.TypeCheckError:
+    sys.exit(0)
+sys.exit("a wrong shape was not noticed")
+"""
+
+
+def test_the_shapes_in_the_signatures_are_true():
+    here = Path(__file__).parent
+    code = SHAPES_CHECKED.format(folders=[str(here), str(here.parent)])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 MODELS = {
     "conv4": lambda rngs: mj.models.Conv4(3, rngs=rngs),
     "conv4, 84×84 in colour": lambda rngs: mj.models.Conv4(3, 3, 8, "maxpool", 84, rngs=rngs),
@@ -92,18 +131,18 @@ SIZES = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_models_as_pure_functions(name):
+def test_models_as_pure_functions(name, x64):
     model = MODELS[name](nnx.Rngs(0))
     params, apply = mj.from_flax(model)
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == SIZES[name]
     x = classification(size=SHAPES[name]).support.x
     both = jax.jit(lambda params, x: (apply(params, x), model(x)))
     outputs, of_the_model = both(params, x)
-    np.testing.assert_allclose(outputs, of_the_model, rtol=1e-6)
+    np.testing.assert_allclose(outputs, of_the_model, rtol=1e-9)
     # The function is of its arguments alone: other weights give other outputs, and no state stays.
     others, unchanged = both(jax.tree.map(lambda leaf: 2 * leaf, params), x)
     assert not np.allclose(others, outputs)
-    np.testing.assert_array_equal(unchanged, of_the_model)
+    np.testing.assert_allclose(unchanged, of_the_model, rtol=1e-9)
 
 
 @pytest.mark.parametrize(

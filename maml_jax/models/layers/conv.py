@@ -3,17 +3,22 @@
 Images are `[examples, height, width, channels]`, kernels `[height, width, in, out]`.
 """
 
-import jax
+from typing import TypeAlias
+
 from flax import nnx
 from jax import lax
+from jaxtyping import Array, Float
 
 from maml_jax.errors import InputError
 from maml_jax.kernels import convolve
+from maml_jax.models.layers.examples import Images, Maps
+
+Kernel: TypeAlias = Float[Array, "down across in out"]
 
 glorot = nnx.initializers.glorot_uniform()
 
 
-def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0) -> jax.Array:
+def conv(x: Images, kernel: Kernel, *, stride: int = 1, padding: int = 0) -> Maps:
     """Convolution by `maml_jax.kernels`, fast under `grad` and `vmap`; equal to `conv_reference`.
 
     Raises:
@@ -29,9 +34,7 @@ def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0) 
     return convolve(x, kernel, stride, padding)
 
 
-def conv_reference(
-    x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0
-) -> jax.Array:
+def conv_reference(x: Images, kernel: Kernel, *, stride: int = 1, padding: int = 0) -> Maps:
     """The plain twin that the tests hold `conv` to."""
     return lax.conv_general_dilated(
         x,
@@ -67,6 +70,6 @@ class Conv(nnx.Module):
         self.bias = nnx.Param(bias_init(rngs.params(), (filters,)))
         self.stride, self.padding, self.normalised = stride, padding, normalised
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Images) -> Maps:
         outputs = conv(x, self.kernel[...], stride=self.stride, padding=self.padding)
         return outputs if self.normalised else outputs + self.bias[...]

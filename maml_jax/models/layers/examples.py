@@ -1,14 +1,19 @@
 """Which examples a model takes: checked when it is built from a config, and when it is called."""
 
-from typing import Protocol
+from typing import Protocol, TypeAlias, runtime_checkable
 
-import jax
+from jaxtyping import Array, Float, Num
 
 from maml_jax.errors import InputError
 
-Shape = tuple[int, ...]
+Shape: TypeAlias = tuple[int, ...]
+Images: TypeAlias = Num[Array, "examples height width channels"]
+Maps: TypeAlias = Num[Array, "examples rows columns filters"]
+Features: TypeAlias = Float[Array, "examples features"]
+Outputs: TypeAlias = Float[Array, "examples outputs"]
 
 
+@runtime_checkable
 class ModelConfig(Protocol):
     """What the models of this package take from a run's config; see `training.config.Config`."""
 
@@ -56,7 +61,7 @@ def sequence_values(model: str, example_shape: Shape) -> int:
     return example_shape[1]
 
 
-def check_images(x: jax.Array, image_shape: Shape) -> None:
+def check_images(x: Images, image_shape: Shape) -> None:
     """`x` is images of the shape that the model was built for."""
     if x.shape[1:] != image_shape:
         raise InputError(f"`x` had images of {x.shape[1:]}; the model takes {image_shape}.")

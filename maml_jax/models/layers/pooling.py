@@ -1,10 +1,12 @@
 """Pooling whose gradient is PyTorch's."""
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Num
+
+from maml_jax.models.layers.examples import Images, Maps
 
 
-def max_pool(x: jax.Array, scale: jax.Array | float = 1.0) -> jax.Array:
+def max_pool(x: Images, scale: Float[Array, " channels"] | float = 1.0) -> Maps:
     """The maximum of each 2×2 window of `[examples, height, width, channels]`.
 
     An odd last row or column is dropped. Of equal values the first in reading order gets the
@@ -20,5 +22,7 @@ def max_pool(x: jax.Array, scale: jax.Array | float = 1.0) -> jax.Array:
     return _later_if_greater(columns[:, 0::2], columns[:, 1::2], scale)
 
 
-def _later_if_greater(first, later, scale):
+def _later_if_greater(
+    first: Num[Array, "..."], later: Num[Array, "..."], scale: Float[Array, " channels"] | float
+) -> Num[Array, "..."]:
     return jnp.where((later * scale > first * scale) | jnp.isnan(later), later, first)

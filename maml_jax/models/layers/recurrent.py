@@ -1,13 +1,16 @@
 """Recurrent networks over sequences."""
 
-from typing import Any
+from typing import TypeAlias
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
+from jaxtyping import Array, Num, PyTree
 
 from maml_jax.errors import InputError, check_choice, check_count
+from maml_jax.models.layers.examples import Features, Outputs
+
+Sequences: TypeAlias = Num[Array, "examples times values"]
 
 
 class Recurrent(nnx.Module):
@@ -42,7 +45,7 @@ class Recurrent(nnx.Module):
         self.head = nnx.Linear(hidden, out_features, rngs=rngs)
         self.in_features, self.hidden, self.kind = in_features, hidden, cell
 
-    def features(self, x: jax.Array) -> jax.Array:
+    def features(self, x: Sequences) -> Features:
         """What the head sees, `[examples, hidden]`."""
         if x.ndim != 3 or x.shape[-1] != self.in_features:
             raise InputError(
@@ -52,12 +55,12 @@ class Recurrent(nnx.Module):
         lstm = self.kind == "lstm"
         zero = jnp.zeros((len(x), self.hidden), x.dtype)
 
-        def step(state, now):
+        def step(state: PyTree[Array], now: Array) -> tuple[PyTree[Array], None]:
             return self.cell(state, now)[0], None
 
-        start: Any = (zero, zero) if lstm else zero
+        start: PyTree[Array] = (zero, zero) if lstm else zero
         state, _ = lax.scan(step, start, x.swapaxes(0, 1))
         return state[1] if lstm else state
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Sequences) -> Outputs:
         return self.head(self.features(x))
