@@ -25,9 +25,9 @@ from maml_jax.training.updates import initial_state
 from maml_jax.version import __version__
 
 EXTRAS = "meta."
-"""What the names of meta-parameters begin with that are not the network's weights."""
+"""The beginning of the names of meta-parameters that are not the network's weights."""
 
-# Of PyTorch's batch norm; those here take the current batch's statistics and have none.
+# The running averages of PyTorch's batch norm, which a norm by the current batch does not have.
 _AVERAGES = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -35,9 +35,9 @@ class Imported(NamedTuple):
     """What an import did."""
 
     names: dict[str, str]
-    """Our name, as in an export, for each of the file's."""
+    """Our name, as in an export, for each name in the file."""
     left_out: list[str]
-    """Arrays of the file that a run has no use for: running averages, extras of an algorithm."""
+    """Arrays of the file that the run does not use: running averages, other meta-parameters."""
 
 
 def export_run(run: Path, file: Path, data_dir: Path | None = None) -> list[str]:
@@ -45,9 +45,11 @@ def export_run(run: Path, file: Path, data_dir: Path | None = None) -> list[str]
 
     Args:
       run: the folder of the run.
-      file: a new .safetensors or .pt file. The former also has metadata in its header and what
-        else was learned (rates and the like), by names like `meta.rates.head/kernel` and as it is.
-      data_dir: the folder of the data's files; None: the one of training.
+      file: a new .safetensors or .pt file. The former also has metadata in its header, and the
+        other meta-parameters (rates and the like) as they are, by names like
+        `meta.rates.head/kernel`. Equal runs give equal bytes.
+      data_dir: the folder of the data's files, for runs that did not record the shape of their
+        examples; None: the one of training.
 
     Returns:
       The names in the file.
@@ -60,7 +62,7 @@ def export_run(run: Path, file: Path, data_dir: Path | None = None) -> list[str]
     config, shape = restored.config, restored.examples.input_shape
     params, extras = _split(restored.state.meta, restored.params)
     arrays = to_torch(params, flattened_layers(config, shape))
-    if file.suffix == ".safetensors":
+    if file.suffix == storage.SAFETENSORS:
         arrays |= {_extra(path): np.ascontiguousarray(leaf) for path, leaf in extras.items()}
     metadata = {
         "format": "pt",
@@ -83,7 +85,7 @@ def import_run(file: Path, config: Config, run: Path, mapping: Path | None = Non
       config: the rest of the run; its model must have the file's layers.
       run: the new folder.
       mapping: a JSON file that says which array is which, `{"their name": "our path"}`, for those
-        that names and shapes do not tell: our names in an export, or paths like `head/kernel`.
+        that names and shapes do not determine: our names in an export, or paths like `head/kernel`.
 
     Raises:
       InputError: a bad config, a file that cannot be read or does not fit the model, or a folder
@@ -95,7 +97,9 @@ def import_run(file: Path, config: Config, run: Path, mapping: Path | None = Non
     given = {} if mapping is None else _read_mapping(mapping)
     with runs.new_folder(run) as fresh:
         config, problem, _ = runs.create(config, fresh)
-        params, meta, done = _fit(held, config, problem, given, ordered=file.suffix == ".pt")
+        params, meta, done = _fit(
+            held, config, problem, given, ordered=file.suffix != storage.SAFETENSORS
+        )
         optimizer = outer_optimizer(config)
         state = initial_state(problem.learner, params, optimizer, config.seed)._replace(meta=meta)
         Checkpoints(fresh).save(0, state, provenance.make(config, problem.data))
