@@ -1,5 +1,6 @@
 """How well a learner adapts to tasks it never saw, with an interval."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -86,7 +87,7 @@ class Scores:
     def __repr__(self) -> str:
         tasks = f"over {self.tasks} tasks (95 % interval)"
         if self.accuracy is None or self.accuracy_ci95 is None:
-            return f"loss {self.loss:.4g} ± {self.loss_ci95:.2g} {tasks}"
+            return f"loss {_with_interval(self.loss, self.loss_ci95)} {tasks}"
         return f"accuracy {100 * self.accuracy:.1f} ± {100 * self.accuracy_ci95:.1f} % {tasks}"
 
     def to_json(self) -> dict[str, Any]:
@@ -225,6 +226,14 @@ class Evaluator:
             parts.append(jax.tree.map(np.asarray, some))
             progress(min(at_once, tasks - start))
         return Scores(**jax.tree.map(lambda *parts: np.concatenate(parts)[:tasks], *parts))
+
+
+def _with_interval(mean: float, interval: float) -> str:
+    """`3.39 ± 0.65`: the interval with two digits, the mean to the same place."""
+    if not 0 < interval < math.inf:
+        return f"{mean:.4g} ± {interval:.2g}"
+    places = max(0, 1 - math.floor(math.log10(interval)))
+    return f"{mean:.{places}f} ± {interval:.{places}f}"
 
 
 def _nearest_neighbour(episode: Episode) -> jax.Array:

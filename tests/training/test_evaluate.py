@@ -91,6 +91,10 @@ def test_scores_read_as_a_paper_says_them():
     right = np.array([[0.0, 0.96], [0.0, 0.98]] * 300)
     scores = Scores(loss_per_task=1 - right, accuracy_per_task=right)
     assert repr(scores) == "accuracy 97.0 ± 0.1 % over 600 tasks (95 % interval)"
+    tasks = "over 600 tasks (95 % interval)"
+    assert repr(Scores(loss_per_task=10 * right)) == f"loss 9.7000 ± 0.0080 {tasks}"
+    assert repr(Scores(loss_per_task=1e4 * right)) == f"loss 9700.0 ± 8.0 {tasks}"
+    assert repr(Scores(loss_per_task=right[:1])) == "loss 0.96 ± nan over 1 tasks (95 % interval)"
 
 
 @pytest.mark.parametrize(
