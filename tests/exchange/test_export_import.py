@@ -313,7 +313,7 @@ def test_a_bad_file_is_one_line_and_harmless(kind, tmp_path, monkeypatch, capsys
     assert output == ""
     said = said.rpartition("\r")[2]  # after the progress of slow reading
     assert said.count("\n") == 1
-    assert said.startswith("maml-jax import: --file ")
+    assert said.startswith("maml-jax import: FILE ")
     for part in BAD[kind]:
         assert part in said
     assert list(work.iterdir()) == []
