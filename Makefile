@@ -18,16 +18,16 @@ demo: .venv/demo-ready
 
 # What every change must pass.
 test: lint
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow"
 
 # And the tests that are slow for a reason that they state.
 test-all: test
-	$(BIN)/pytest -n 2 -m slow
+	$(BIN)/pytest -n 2 --dist loadgroup -m slow
 
 # The tests with the newest Python on this machine and the newest of every dependency.
 test-newest: .venv-newest/ready
 	$(NEWEST)/python -c "import sys, jax; print('Python', sys.version.split()[0], 'with JAX', jax.__version__)"
-	$(NEWEST)/pytest -n 2 -m "not slow"
+	$(NEWEST)/pytest -n 2 --dist loadgroup -m "not slow"
 
 lint: .venv/test-ready
 	$(BIN)/ruff check .

@@ -26,6 +26,7 @@ from .batching.tune import tune as tune
 from .errors import InputError as InputError
 from .training.evaluate import Scores as Scores
 from .training.evaluate import evaluate as evaluate
+from .training.loop import TrainingError as TrainingError
 from .training.plots import plot_curve as plot_curve
 from .training.plots import plot_episode as plot_episode
 from .training.runs import Run as Run

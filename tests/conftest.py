@@ -11,7 +11,10 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-QUICK = "--xla_backend_optimization_level=0"
+QUICK = (
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_parallel_codegen_split_count=1"
+)
 if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):  # later ones end at this flag
     QUICK += " --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()  # read on import

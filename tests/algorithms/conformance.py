@@ -61,24 +61,65 @@ ALGORITHMS = REGISTERED | VARIANTS
 NOT_A_GRADIENT = ("fomaml", "reptile", "imaml", "first order", "scratch", "pretrained")
 TRUE_GRADIENT = [name for name in ALGORITHMS if not any(n in name for n in NOT_A_GRADIENT)]
 
-every = pytest.mark.parametrize("name", ALGORITHMS)
 TASKS = 5
+
+
+def each(names):
+    """A test for each of these; those of one algorithm run in one process, which compiles once."""
+    marked = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
+    return pytest.mark.parametrize("name", marked)
+
+
+every = each(ALGORITHMS)
+every_batched = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.xdist_group(name), *slow])
+        for name in ALGORITHMS
+        # How tasks are batched does not depend on an algorithm's options; each takes seconds.
+        for slow in [[] if name in REGISTERED else [pytest.mark.slow]]
+    ],
+)
 
 
 class Case:
     """One algorithm at two inner steps on a small network in double precision."""
 
     def __init__(self, name):
+        self.name = name
         self.params, self.apply = perceptron()
         self.learner = ALGORITHMS[name](self.apply, 0.3, 2)
         self.meta = self.learner.init(self.params)
         self.tasks = classification(tasks=TASKS)
         self.in_chunks = jax.jit(mj.over_tasks(self.learner, 2))  # 2, 2 and a remainder of 1
+        self._gradients = {}
+
+    def value_and_grad(self, steps):
+        """The compiled `value_and_grad` of so many inner steps."""
+        if steps not in self._gradients:
+            learner = ALGORITHMS[self.name](self.apply, 0.3, steps)
+            self._gradients[steps] = jax.jit(learner.value_and_grad)
+        return self._gradients[steps]
+
+    @cached_property
+    def adapted(self):
+        """On one task: the weights after 0 … 3 steps in two ways, and outputs in three."""
+        learner, episode = self.learner, classification()
+
+        @jax.jit
+        def run(meta, support, x):
+            path = learner.trajectory(meta, support, 3)
+            fast = [learner.adapt(meta, support, steps) for steps in range(4)]
+            classify = partial(learner.classify, meta, support, x, steps=3)
+            outputs = learner.predict(fast[3], x), classify(), classify(transductive=True)
+            return path, fast, outputs
+
+        return run(self.meta, episode.support, episode.query.x)
 
     @cached_property
     def expected(self):
         """The meta-gradient's obvious twin: a Python loop over the tasks."""
-        one = jax.jit(self.learner.value_and_grad)
+        one = self.value_and_grad(2)
         each = [one(self.meta, task_of(self.tasks, t)) for t in range(TASKS)]
         return jax.tree.map(lambda *leaves: sum(leaves) / TASKS, *each)
 
@@ -117,7 +158,7 @@ def test_no_inner_rate_leaves_the_prediction_unchanged(name):
         np.testing.assert_array_equal(before, jax.jit(apply)(params, episode.query.x))
 
 
-@pytest.mark.parametrize("name", [name for name in ALGORITHMS if "batches" not in name])
+@each([name for name in ALGORITHMS if "batches" not in name])
 def test_adaptation_lowers_the_support_loss(name):
     params, apply = perceptron()
     learner = ALGORITHMS[name](apply, 0.003, 5)  # small enough for momentum and Adam too
@@ -134,14 +175,7 @@ def test_adaptation_lowers_the_support_loss(name):
 
 @every
 def test_trajectory_is_adaptation_step_by_step(case):
-    learner = case.learner
-
-    @jax.jit
-    def both(meta, support):
-        path = learner.trajectory(meta, support, 3)
-        return path, [learner.adapt(meta, support, steps) for steps in range(4)]
-
-    path, fast = both(case.meta, classification().support)
+    path, fast, _ = case.adapted
     for step in range(4):
         assert distance(task_of(path, step), fast[step]) < 1e-15
 
@@ -149,20 +183,12 @@ def test_trajectory_is_adaptation_step_by_step(case):
 @every
 def test_classify_is_the_adapted_network(case):
     """Without batch norm, beside the support set and all together are the same."""
-    learner, episode = case.learner, classification()
-
-    @jax.jit
-    def outputs(meta, support, x):
-        expected = learner.predict(learner.adapt(meta, support, 3), x)
-        classify = partial(learner.classify, meta, support, x, steps=3)
-        return expected, classify(), classify(transductive=True)
-
-    expected, alone, together = outputs(case.meta, episode.support, episode.query.x)
+    expected, alone, together = case.adapted[2]
     assert distance(alone, expected) < 1e-14
     assert distance(together, expected) < 1e-14
 
 
-@every
+@every_batched
 def test_chunks_do_not_change_the_meta_gradient(case):
     assert distance(case.in_chunks(case.meta, case.tasks), case.expected) < 1e-13
 
@@ -174,14 +200,14 @@ def test_any_chunk_will_do(case, chunk):
     assert distance(step(case.meta, case.tasks), case.expected) < 1e-13
 
 
-@every
+@every_batched
 def test_the_order_of_tasks_does_not_change_the_meta_gradient(case):
     order = jnp.array([3, 0, 4, 1, 2])
     permuted = case.in_chunks(case.meta, task_of(case.tasks, order))
     assert distance(permuted, case.expected) < 1e-13
 
 
-@every
+@every_batched
 def test_adapted_weights_do_not_depend_on_other_tasks(case):
     adapt, support = case.learner.adapt, case.tasks.support
     together = jax.jit(jax.vmap(adapt, in_axes=(None, 0)))(case.meta, support)
@@ -192,21 +218,12 @@ def test_adapted_weights_do_not_depend_on_other_tasks(case):
 SCHEDULED = [name for name in TRUE_GRADIENT if "plus_plus" in name]
 
 
-@pytest.mark.parametrize(
-    ("name", "steps", "progress"),
-    [
-        *((name, steps, 1.0) for name in TRUE_GRADIENT for steps in (1, 3)),
-        *((name, 3, 0.03) for name in SCHEDULED),  # the losses of all steps count then
-    ],
-)
-def test_finite_differences_agree(name, steps, progress, x64):
-    params, apply = perceptron()
-    learner = ALGORITHMS[name](apply, 0.3, steps)
-    meta, episode = learner.init(params), classification()
+def finite_difference(case, steps, progress):
+    """The slope of the query loss along a random direction, and that of the meta-gradient."""
+    episode, value_and_grad = classification(), case.value_and_grad(steps)
     rng = np.random.default_rng(1)
+    meta = ALGORITHMS[case.name](case.apply, 0.3, steps).init(case.params)
     direction = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)), meta)
-
-    value_and_grad = jax.jit(learner.value_and_grad)
 
     def loss(t):
         moved = jax.tree.map(lambda leaf, d: leaf + t * d, meta, direction)
@@ -216,17 +233,30 @@ def test_finite_differences_agree(name, steps, progress, x64):
     slope = (8 * (loss(h) - loss(-h)) - (loss(2 * h) - loss(-2 * h))) / (12 * h)
     _, grads = value_and_grad(meta, episode, progress)
     products = jax.tree.map(lambda g, d: jnp.sum(g * d), grads, direction)
-    np.testing.assert_allclose(sum(jax.tree.leaves(products)), slope, rtol=1e-8)
+    return slope, sum(jax.tree.leaves(products))
 
 
-@pytest.mark.parametrize("name", [name for name in TRUE_GRADIENT if name != "protonet"])
-def test_mixed_equals_reverse(name, x64):
-    params, apply = perceptron()
-    base, episode = ALGORITHMS[name], classification()
+@each(TRUE_GRADIENT)
+@pytest.mark.parametrize("steps", [1, 3])
+def test_finite_differences_agree(case, steps):
+    slope, product = finite_difference(case, steps, 1.0)
+    np.testing.assert_allclose(product, slope, rtol=1e-8)
+
+
+@each(SCHEDULED)
+def test_finite_differences_agree_where_the_losses_of_all_steps_count(case):
+    slope, product = finite_difference(case, 3, 0.03)
+    np.testing.assert_allclose(product, slope, rtol=1e-8)
+
+
+@each([name for name in TRUE_GRADIENT if name != "protonet"])
+def test_mixed_equals_reverse(case):
+    base, episode = ALGORITHMS[case.name], classification()
     results = []
     for mode in ("mixed", "reverse"):
-        learner = base(apply, 0.3, 3, differentiate=mode)
-        results.append(jax.jit(learner.value_and_grad)(learner.init(params), episode, 0.03))
+        learner = base(case.apply, 0.3, 3, differentiate=mode)
+        meta = learner.init(case.params)
+        results.append(jax.jit(learner.value_and_grad)(meta, episode, 0.03))
     assert distance(*results) < 1e-12
 
 
@@ -266,7 +296,7 @@ def test_keeps_the_precision_of_its_weights(name, precision):
         assert {leaf.dtype for leaf in jax.tree.leaves(result)} == {jnp.dtype(precision)}
 
 
-@every
+@every_batched
 def test_the_second_call_compiles_nothing(name):
     params, apply = perceptron()
     learner = ALGORITHMS[name](apply, 0.3, 2)
@@ -282,7 +312,7 @@ def test_the_second_call_compiles_nothing(name):
     assert again.count == 0
 
 
-@every
+@every_batched
 def test_a_mesh_of_two_devices_gives_the_same(case):
     step = jax.jit(mj.over_tasks(case.learner, 2, mj.task_mesh(2)))
     assert distance(step(case.meta, case.tasks), case.expected) < 1e-13

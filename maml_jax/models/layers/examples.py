@@ -27,7 +27,7 @@ class ModelConfig(Protocol):
 
     @property
     def hidden(self) -> tuple[int, ...]:
-        """Widths of the hidden layers; a recurrent network takes the first."""
+        """Widths of the hidden layers; a recurrent network has one."""
 
 
 def image_size_and_channels(model: str, example_shape: Shape) -> tuple[int, int]:
