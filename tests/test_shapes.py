@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CHECKED = """
 import jaxtyping
 jaxtyping.install_import_hook(["maml_jax.core", "maml_jax.inner", "maml_jax.algorithms",
@@ -52,6 +54,7 @@ for wrong in (
 """
 
 
+@pytest.mark.slow  # every call is checked
 def test_every_algorithm_keeps_to_the_shapes_that_it_declares():
     code = CHECKED.format(tests=str(Path(__file__).parent))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -55,6 +55,7 @@ def test_bfloat16_multiplies_nothing_in_float32_and_gives_float32():
     assert {leaf.dtype for leaf in jax.tree.leaves(result)} == {jnp.dtype("float32")}
 
 
+@pytest.mark.slow  # it compiles large networks
 def test_gradients_in_fewer_bits_are_near():
     params, apply = conv4()
     exact = meta_gradient(apply)(params, images())
@@ -64,6 +65,7 @@ def test_gradients_in_fewer_bits_are_near():
     assert distance(exact, same) < 1e-6
 
 
+@pytest.mark.slow  # it compiles large networks
 def test_double_precision_stays(x64):
     params, apply = conv4()
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)

@@ -1,6 +1,5 @@
 """The cores of a CPU as devices: what a user's program does, each in a process of its own."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,13 +25,11 @@ for _ in range(2):
 
 
 def run(code):
-    """The output and the log of a program on two cores; the tests' own flags do not reach it."""
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    """The output and the log of a program on two cores."""
     done = subprocess.run(
         [sys.executable, "-c", SETUP.format(tests=str(TESTS)) + code],
         capture_output=True,
         text=True,
-        env=environment,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip(), done.stderr.strip()

@@ -35,7 +35,12 @@ def test_another_checkouts_rows_stand_beside_them(monkeypatch, tmp_path, capsys)
     monkeypatch.setattr(inner_steps, "MODES", ("mixed",))
     monkeypatch.setattr(inner_steps, "STEPS", (1,))
     folder = tmp_path / "old"
-    for file in ("maml_jax/__init__.py", "benchmarks/worker.py", "benchmarks/peers/maml_jax.py"):
+    for file in (
+        "maml_jax/__init__.py",
+        "benchmarks/__init__.py",
+        "benchmarks/worker.py",
+        "benchmarks/peers/maml_jax.py",
+    ):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).touch()
     (folder / "benchmarks" / "inner_steps.py").write_text(

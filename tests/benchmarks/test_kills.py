@@ -7,6 +7,7 @@ import pytest
 from benchmarks import kills
 
 
+@pytest.mark.slow  # it trains, is killed, and resumes in real processes
 def test_two_kills_and_a_term(tmp_path, monkeypatch, capsys):
     out = tmp_path / "kills.json"
     arguments = ["kills", "--kills", "2", "--terms", "1", "--updates", "400", "--out", str(out)]

@@ -178,7 +178,8 @@ def test_versions(capsys):
     assert f"jax {jax.__version__}," in said
 
 
-def test_a_config_has_the_options_of_all_groups():
+def test_a_config_has_the_options_of_all_groups(monkeypatch):
+    monkeypatch.delenv("MAML_JAX_DATA", raising=False)
     assert set(GROUPS.values()) == set(Config.__bases__)
     config = dataclasses.replace(recipe("sequences", "cavia"), shots=3)
     assert ConfigOptions.of(config).config() == config
@@ -188,7 +189,7 @@ def test_ctrl_c(monkeypatch, capsys):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs, "load", interrupted)
+    monkeypatch.setattr(runs, "restore", interrupted)
     assert main(["report", "x"]) == 130
     assert capsys.readouterr().err == "stopped\n"
 

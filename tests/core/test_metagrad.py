@@ -64,6 +64,7 @@ def temporary_bytes(mode, steps):
     return compiled.memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.slow  # XLA optimises four programs
 def test_mixed_mode_stores_only_parameters_per_inner_step():
     params, _ = conv4("maxpool", filters=16)
     weights = sum(leaf.nbytes for leaf in jax.tree.leaves(params))

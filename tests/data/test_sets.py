@@ -52,6 +52,7 @@ def test_glyphs_are_the_same_every_time(drawn, tmp_path, monkeypatch):
     assert load("glyphs").fingerprint() == drawn.fingerprint()
 
 
+@pytest.mark.slow  # it reads 32,460 images
 def test_omniglot_is_whole_and_split_as_finn_did(data_dir):
     data = load("omniglot", data_dir)
     assert data.examples.shape == (1623 * 20, 28, 28, 1)

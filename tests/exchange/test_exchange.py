@@ -314,7 +314,7 @@ BAD = {
     "import {exported} --out new --ways 0": ["--ways was 0"],
     "import {exported} --out {exported}/x SEQUENCES": ["--out was", "cannot be made"],
     "import {exported} --out new SEQUENCES --hidden 5": [
-        "--file does not fit",
+        "FILE does not fit",
         "cell.weight_ih_l0 [12, ",
         "cell.weight_ih_l0 [15, ",
         "--mapping",

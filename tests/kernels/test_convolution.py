@@ -227,6 +227,7 @@ def test_compiled_once_and_kept(tmp_path):
     assert first.stdout.split() == second.stdout.split() == ["144.0", "True"]
 
 
+@pytest.mark.slow  # it compiles C++ twice
 @needs_compiler
 def test_a_damaged_library_is_compiled_anew(tmp_path):
     in_new_process(SUM, MAML_JAX_CACHE=str(tmp_path))

@@ -37,7 +37,14 @@ def test_every_model_by_name_is_in_the_table():
     assert set(EXAMPLES) == set(registry.names("models"))
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        # ResNet-12 takes long to compile.
+        pytest.param(name, marks=[pytest.mark.slow] if name == "resnet12" else [])
+        for name in EXAMPLES
+    ],
+)
 def test_a_model_by_name_learns_with_all_its_weights(name):
     shape, _ = EXAMPLES[name]
     model = build(name, shape)
@@ -94,6 +101,7 @@ sys.exit("a wrong shape was not noticed")
 """
 
 
+@pytest.mark.slow  # every call is checked
 def test_the_shapes_in_the_signatures_are_true():
     here = Path(__file__).parent
     code = SHAPES_CHECKED.format(folders=[str(here), str(here.parent)])

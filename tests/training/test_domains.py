@@ -43,6 +43,7 @@ def config(pictures, **changes):
     return dataclasses.replace(small, **changes)
 
 
+@pytest.mark.slow  # two whole trainings
 def test_fetching_changes_nothing_but_where_the_data_is(pictures, tmp_path, monkeypatch):
     # In Winograd's form a gradient that is all but zero follows its neighbours' rounding, which
     # differs between the programs, and Adam makes steps of it.
@@ -71,6 +72,7 @@ def test_fetching_changes_nothing_but_where_the_data_is(pictures, tmp_path, monk
                 assert entry["validation"]["accuracy"] == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.slow  # three trainings
 def test_a_run_on_fetched_data_resumes_in_the_same_bits(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(maml_jax.training.prefetch, "BLOCK_BYTES", 3 * 4 * 3 * 2 * 12 * 12 * 3)
     whole = config(pictures, in_memory_gb=0.0)
