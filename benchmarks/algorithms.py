@@ -83,7 +83,7 @@ def evaluate_once(run: Path, kind: str, tasks: int, steps: int) -> dict[str, Any
             per_step=False,
         )
         path.write_text(json.dumps(result, indent=1) + "\n")
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def scores(config: Config, run: Path, tasks: int) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def read_known(files: list[Path], configs: dict[str, Config]) -> tuple[dict[str,
     rows: dict[str, Any] = {}
     origins = []
     for file in files:
-        record = json.loads(file.read_text())
+        record = json.loads(file.read_text(encoding="utf-8"))
         used = []
         for row in record.pop("rows"):
             name = row["algorithm"]

@@ -63,7 +63,7 @@ def report(base: int | None, device_peak: int | None) -> dict[str, Any]:
 def _status(field: str) -> int | None:
     if not _STATUS.exists():
         return None
-    for line in _STATUS.read_text().splitlines():
+    for line in _STATUS.read_text(encoding="utf-8").splitlines():
         name, _, value = line.partition(":")
         if name == field:
             return int(value.split()[0]) * 1024

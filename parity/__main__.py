@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     found = metadata | cell_report.to_json(results, against) | {"seconds": round(seconds, 1)}
     text = json.dumps(found, indent=1, allow_nan=False)
     if options.out is not None:
-        options.out.write_text(text + "\n")
+        options.out.write_text(text + "\n", encoding="utf-8")
     print(text if options.json else cell_report.to_table(results, against, seconds))
     return 0 if all(result.passed for result in results) else 1
 

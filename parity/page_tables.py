@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m parity.page_tables PAGE.md …", file=sys.stderr)
         return 2
     for page in map(Path, arguments):
-        page.write_text(with_tables(page.read_text()))
+        page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
 
 
@@ -40,7 +40,7 @@ def with_tables(text: str) -> str:
 
     def replacement(mark: re.Match[str]) -> str:
         begin, kind, key, name = mark.groups()
-        results = json.loads((ROOT / name).read_text())
+        results = json.loads((ROOT / name).read_text(encoding="utf-8"))
         columns = ERRORS if kind == "errors" else FLOAT32
         return f"{begin}{table(results, key, columns)}\n\n{origin(results, name)}\n{_END}"
 

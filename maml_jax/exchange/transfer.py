@@ -196,7 +196,7 @@ def _read_mapping(file: Path) -> dict[str, str]:
         return dict(pairs)
 
     try:
-        held = json.loads(file.read_text(), object_pairs_hook=no_doubles)
+        held = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=no_doubles)
     except OSError as error:
         raise InputError(f"`mapping` was {file}; it cannot be read: {error.strerror}.") from error
     except ValueError as error:  # not text, or not JSON

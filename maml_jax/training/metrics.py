@@ -105,7 +105,7 @@ class Log:
 
     def flush(self) -> None:
         """Have the disk hold it, before a checkpoint that relies on it."""
-        with self._path.open("a") as file:
+        with self._path.open("a", encoding="utf-8") as file:
             os.fsync(file.fileno())
 
     def close(self) -> None:

@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     results = metadata | article_report.to_json(rows, runs, len(digits.test.x))
     text = json.dumps(results, indent=1, allow_nan=False)
     if options.out is not None:
-        options.out.write_text(text + "\n")
+        options.out.write_text(text + "\n", encoding="utf-8")
     print(text if options.json else article_report.to_table(rows, runs))
     return 0 if results["passed"] else 1
 

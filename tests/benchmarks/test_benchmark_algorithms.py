@@ -23,7 +23,7 @@ def table(monkeypatch, tmp_path, capsys):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["algorithms", *common, *arguments])
         assert algorithms.main() == 0
-        record = json.loads((tmp_path / "out.json").read_text())
+        record = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
         return capsys.readouterr().out.splitlines(), record
 
     return run

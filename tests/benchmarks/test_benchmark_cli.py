@@ -93,7 +93,7 @@ def test_json_has_the_fields(measured, tmp_path, capsys):
     arguments = ["--device", "cpu", "--only", only, "--peers", "torch_func"]
     assert cli.main([*arguments, "--json", "--out", str(file)]) == 0
     results = json.loads(capsys.readouterr().out)
-    assert results == json.loads(file.read_text())
+    assert results == json.loads(file.read_text(encoding="utf-8"))
     assert results["command"] == f"python -m benchmarks {' '.join(arguments)}"
     assert set(results) == {
         "command", "date", "git", "versions", "machine", "device", "method", "peaks", "floors",
@@ -132,7 +132,7 @@ def test_before_is_told_to_the_runner_and_recorded(measured, tmp_path, monkeypat
     command = ["--device", "cpu", "--before", str(folder), *only]
     assert cli.main([*command, "--out", str(file)]) == 0
     assert measured["before"] == folder
-    results = json.loads(file.read_text())
+    results = json.loads(file.read_text(encoding="utf-8"))
     assert results["command"].startswith("python -m benchmarks --device cpu --before DIR --only")
     assert str(tmp_path) not in json.dumps(results)
     assert results["maml_jax_before"]["commit"] == "2" * 40
@@ -153,7 +153,7 @@ def test_training_has_its_rate(measured, tmp_path, capsys):
     file = tmp_path / "r.json"
     only = ["--only", "training-sinusoid", "--peers", "torch_loop"]
     assert cli.main(["--device", "cpu", *only, "--out", str(file)]) == 0
-    records = json.loads(file.read_text())["results"]
+    records = json.loads(file.read_text(encoding="utf-8"))["results"]
     assert [record["updates_per_s"] for record in records] == [0.8, 0.8]
     said = capsys.readouterr().out
     assert "- training-sinusoid-25tasks-1step, torch_loop: 0.8 meta-updates a second" in said
@@ -270,7 +270,7 @@ def test_tables(measured, tmp_path, capsys):
     file = tmp_path / "r.json"
     only = "sinusoid-25tasks-1step-10queries"
     cli.main(["--device", "cpu", "--only", only, "--peers", "torch_loop", "--out", str(file)])
-    results = json.loads(file.read_text())
+    results = json.loads(file.read_text(encoding="utf-8"))
     results["results"][1] |= {"status": "refused", "reason": "another gradient"}
     markdown = results_table.markdown_table(results).splitlines()
     assert markdown[2] == (

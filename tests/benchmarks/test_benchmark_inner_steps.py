@@ -22,7 +22,7 @@ def test_rows_are_printed_and_written(monkeypatch, tmp_path, capsys):
     assert header.split("   ")[-2:] == ["trace s", "compile s"]
     assert len(lines) == len(inner_steps.MODES) * len(inner_steps.STEPS)
     assert lines[1].split() == ["maml", "mixed", "5", "12.5", "0.50", "0.2", "4.5"]
-    rows = json.loads((tmp_path / "r.json").read_text())["rows"]
+    rows = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["rows"]
     assert rows[0]["compile_s"] == 4.5
     assert rows[0]["trace_s"] == 0.25
     assert {row["steps"] for row in rows} == {1, 5, 20}
@@ -55,7 +55,10 @@ def test_another_checkouts_rows_stand_beside_them(monkeypatch, tmp_path, capsys)
     header, line = capsys.readouterr().out.splitlines()
     assert header.endswith("   before MB")
     assert line.split() == ["maml", "mixed", "1", "10.0", "0.00", "0.2", "4.5", "12.5"]
-    assert json.loads(out.read_text())["rows_before"][0]["temporary_bytes"] == 12_500_000
+    assert (
+        json.loads(out.read_text(encoding="utf-8"))["rows_before"][0]["temporary_bytes"]
+        == 12_500_000
+    )
 
 
 def test_a_measured_row():

@@ -58,7 +58,7 @@ def project(results, tmp_path):
 def rewritten(project):
     """The texts of README.md and docs/speed.md."""
     assert readme.main([str(project / "results" / "r.json")], root=project) == 0
-    return [(project / name).read_text() for name in readme.DOCUMENTS]
+    return [(project / name).read_text(encoding="utf-8") for name in readme.DOCUMENTS]
 
 
 def test_the_tables(project):
@@ -118,17 +118,17 @@ def test_another_result_makes_another_table(project, results):
 
 def refused(project):
     """Whether the command ends with status 2 and leaves both documents as they were."""
-    before = [(project / name).read_text() for name in readme.DOCUMENTS]
+    before = [(project / name).read_text(encoding="utf-8") for name in readme.DOCUMENTS]
     with pytest.raises(SystemExit) as stopped:
         readme.main([str(project / "results" / "r.json")], root=project)
-    after = [(project / name).read_text() for name in readme.DOCUMENTS]
+    after = [(project / name).read_text(encoding="utf-8") for name in readme.DOCUMENTS]
     return stopped.value.code == 2 and after == before
 
 
 @pytest.mark.parametrize("name", readme.DOCUMENTS)
 @pytest.mark.parametrize("change", [lambda text: "nothing\n", lambda text: 2 * text])
 def test_a_document_without_one_pair_of_marks_stays_as_it_is(change, name, project, capsys):
-    (project / name).write_text(change((project / name).read_text()))
+    (project / name).write_text(change((project / name).read_text(encoding="utf-8")))
     assert refused(project)
     said = capsys.readouterr().err
     assert f"{name} was not rewritten: there must be one line <!-- made by" in said
@@ -158,9 +158,11 @@ def test_of_several_files_a_workload_is_the_last_ones(results):
 
 @pytest.mark.parametrize("name", readme.DOCUMENTS)
 def test_a_documents_table_is_what_its_files_make(name):
-    text = (ROOT / name).read_text()
+    text = (ROOT / name).read_text(encoding="utf-8")
     (files,) = re.findall(r"<!-- made by `python -m benchmarks.readme (.+)` -->", text)
-    results = {file: json.loads((ROOT / file).read_text()) for file in files.split()}
+    results = {
+        file: json.loads((ROOT / file).read_text(encoding="utf-8")) for file in files.split()
+    }
     made = readme.block(results, readme.DOCUMENTS[name], str(Path(name).parent))
     assert made in text
 
@@ -188,13 +190,13 @@ def test_the_chart_is_drawn(kind, results, project, tmp_path):
     assert file.stat().st_size > 1000
     if kind == "png":
         return
-    drawn = file.read_text()
+    drawn = file.read_text(encoding="utf-8")
     for text in (WORKLOADS[1].name, "1.95", "higher: absent", "torch_loop", "2026-01-02"):
         assert text in drawn
     results["results"][1]["ratio_of_medians"] = 3.21
     chart.draw(results, file)
-    assert "3.21" in file.read_text()
-    assert "1.95" not in file.read_text()
+    assert "3.21" in file.read_text(encoding="utf-8")
+    assert "1.95" not in file.read_text(encoding="utf-8")
 
 
 def test_the_chart_of_no_results(tmp_path, capsys):

@@ -13,7 +13,7 @@ def test_two_kills_and_a_term(tmp_path, monkeypatch, capsys):
     arguments = ["kills", "--kills", "2", "--terms", "1", "--updates", "400", "--out", str(out)]
     monkeypatch.setattr("sys.argv", arguments)
     assert kills.main() == 0
-    trials = json.loads(out.read_text())["trials"]
+    trials = json.loads(out.read_text(encoding="utf-8"))["trials"]
     assert [trial["signals"] for trial in trials] == [2, 1]
     assert trials[0]["state"] == trials[1]["state"]
     assert trials[0]["metrics"] == trials[1]["metrics"]
