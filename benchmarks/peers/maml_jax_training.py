@@ -41,9 +41,18 @@ def training_program(workload: Workload, learner: MetaLearner, inputs: Inputs) -
 
     source = _source(workload)
     store = jax.device_put(source.store, everywhere)
-    options: Any = {"tasks_per_update": workload.tasks, "updates": 10**6, "mesh": mesh}
-    run = make_updates(learner, source, optimizer, **options)
-    state = start()
+
+    def program(source: TaskSource) -> Any:
+        return make_updates(
+            learner,
+            source,
+            optimizer,
+            tasks_per_update=workload.tasks,
+            updates=10**6,
+            mesh=mesh,
+        )
+
+    run, state = program(source), start()
 
     def step() -> Any:
         nonlocal state
@@ -55,9 +64,8 @@ def training_program(workload: Workload, learner: MetaLearner, inputs: Inputs) -
         support_x, support_y, query_x, query_y = (array[0] for array in arrays)
         episode = Episode(Batch(support_x, support_y), Batch(query_x, query_y))
         alone = TaskSource(episode, lambda store, key: store)
-        run = make_updates(learner, alone, optimizer, **options)
         block = Block(jax.device_put(episode, everywhere))
-        last, totals, _ = run(start(), None, block, CHECKED_UPDATES)
+        last, totals, _ = program(alone)(start(), None, block, CHECKED_UPDATES)
         return totals.means()["loss"], jax.tree.map(jnp.subtract, last.meta, inputs.weights)
 
     return Program(step, result, peak_bytes, check)
