@@ -19,10 +19,10 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\n")
 
 
-def parser(module: str, doc: str | None, **options: Any) -> Parser:
+def parser(module: str, doc: str | None, epilog: str | None = None) -> Parser:
     """The parser of `python -m benchmarks.MODULE`, described by the module's docstring."""
     form = argparse.RawDescriptionHelpFormatter
-    return Parser(f"python -m {module}", description=doc, formatter_class=form, **options)
+    return Parser(f"python -m {module}", description=doc, formatter_class=form, epilog=epilog)
 
 
 def measuring_parser(module: str, doc: str | None) -> Parser:
