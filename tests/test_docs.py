@@ -15,6 +15,7 @@ def first_example(name):
     return re.search(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)[1]
 
 
+@pytest.mark.slow  # it reads the glyphs and compiles convolutions in a process of its own
 def test_readme(tmp_path):
     """As pasted, but shorter; `test_wheel.py` runs it as it stands."""
     example = first_example("README.md")

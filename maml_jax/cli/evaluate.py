@@ -82,7 +82,8 @@ def table(result: dict[str, Any]) -> str:
         name, title, scale, unit, digits = "accuracy", "accuracy", 100.0, " %", 2
         lines = [f"{heading} examples per class", f"batch norm: {result['batch_norm']}"]
     else:
-        name, title, scale, unit, digits = "loss", "mean squared error", 1.0, "", 4
+        title = result["loss_function"].replace("_", " ")
+        name, scale, unit, digits = "loss", 1.0, "", 4
         lines = [f"{heading} points"]
     lines += ["", f"inner steps   {title}, mean ± 95 % interval"]
     rows = list(zip(result[f"{name}_per_step"], result[f"{name}_per_step_ci95"], strict=True))

@@ -51,7 +51,7 @@ def parse(words: list[str]) -> Any:
     program = " ".join(["maml-jax", *names])
     commands, defaults = dict(COMMANDS), {}
     if names and names[0] in ("train", "import"):
-        chosen, _ = _tyro(_Chosen, words[1:], program, add_help=False)
+        chosen, _ = _tyro(_Chosen, words[1:], program, with_help=False)
         if names == ["train"] and chosen.resume is not None:
             commands["train"] = Resume
         else:
@@ -107,7 +107,9 @@ def _about(kind: type) -> str:
     return f"{kind.__doc__}\n\n{names}"
 
 
-def _tyro(kind: Any, words: list[str], program: str, **options: Any) -> tuple[Any, list[str]]:
+def _tyro(
+    kind: Any, words: list[str], program: str, *, with_help: bool = True
+) -> tuple[Any, list[str]]:
     """What tyro makes of the words, and the words that it does not know."""
     box = io.StringIO()
     try:
@@ -117,9 +119,9 @@ def _tyro(kind: Any, words: list[str], program: str, **options: Any) -> tuple[An
                 args=words,
                 prog="maml-jax",
                 description=ABOUT,
+                add_help=with_help,
                 return_unknown_args=True,
                 config=(tyro.conf.OmitArgPrefixes, tyro.conf.PositionalMetavarFromFieldName),
-                **options,
             )
     except SystemExit as stop:
         if stop.code == 0:

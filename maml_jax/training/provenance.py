@@ -47,10 +47,15 @@ def examples_of(config: Config, data: DataSet) -> ExampleSpec:
 
 def _to_json(examples: ExampleSpec) -> dict[str, Any] | None:
     """For `examples_from`; None for data with a loss of its own, which has no name here."""
-    name = getattr(examples.loss, "__name__", "")
+    name = name_of_loss(examples.loss)
     if getattr(losses, name, None) is not examples.loss:
         return None
     return {**examples._asdict(), "loss": name}
+
+
+def name_of_loss(loss: Loss) -> str:
+    """`mean_squared_error`; `loss` for one without a name."""
+    return getattr(loss, "__name__", "loss")
 
 
 def examples_from(recorded: dict[str, Any]) -> ExampleSpec:

@@ -316,6 +316,7 @@ def evaluate(
         "steps": steps,
         "seed": seed,
         **({} if scores.accuracy is None else {"batch_norm": protocol}),
+        "loss_function": provenance.name_of_loss(restored.learner.loss),
         **scores.to_json(),
         "config": {name: value for name, value in config.to_json().items() if name != "data_dir"},
         "versions": provenance.versions(),

@@ -1,5 +1,7 @@
 """Models from anywhere: the same network in four frameworks has the same meta-gradient."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -67,20 +69,30 @@ def by_equinox():
 
 @pytest.mark.parametrize("make", [by_linen, by_nnx, by_equinox])
 @pytest.mark.parametrize(
-    "algorithm", [mj.maml, mj.meta_sgd, mj.reptile, mj.imaml, mj.meta_curvature]
+    "algorithm",
+    [
+        mj.maml,
+        mj.meta_sgd,
+        *(
+            pytest.param(algorithm, marks=pytest.mark.slow)  # seconds of compiling each
+            for algorithm in (mj.reptile, mj.imaml, mj.meta_curvature)
+        ),
+    ],
 )
 def test_the_framework_does_not_matter(make, algorithm, x64):
-    episodes = classification(tasks=3)
-    results = []
-    for build in (by_hand, make):
-        params, apply, pairs = build()
-        learner = algorithm(apply, 0.3, 3)
-        meta = learner.init(params)
-        (loss, _), grads = jax.jit(mj.over_tasks(learner))(meta, episodes)
-        of_weights = grads["params"] if isinstance(meta, dict) and "params" in meta else grads
-        results.append((loss, pairs(of_weights)))
+    results = meta_gradient(by_hand, algorithm), meta_gradient(make, algorithm)
     for a, b in zip(*map(jax.tree.leaves, results), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-14)
+
+
+@functools.cache
+def meta_gradient(build, algorithm):
+    params, apply, pairs = build()
+    learner = algorithm(apply, 0.3, 3)
+    meta = learner.init(params)
+    (loss, _), grads = jax.jit(mj.over_tasks(learner))(meta, classification(tasks=3))
+    of_weights = grads["params"] if isinstance(meta, dict) and "params" in meta else grads
+    return loss, pairs(of_weights)
 
 
 def test_given_weights_are_where_it_starts():

@@ -1,5 +1,6 @@
 """In how many bits a network computes: read in its programs, and felt in its gradients."""
 
+import dataclasses
 import re
 
 import jax
@@ -12,6 +13,7 @@ import maml_jax as mj
 from maml_jax.errors import InputError
 from maml_jax.training.build import build
 from maml_jax.training.config import Config
+from maml_jax.training.recipes import recipe
 
 WORDS = {"float32": "HIGHEST", "tensorfloat32": "HIGH"}
 
@@ -109,8 +111,10 @@ def test_unknown_precision_is_refused():
 
 
 def test_a_run_computes_as_its_config_says():
-    problem = build(Config(filters=8, image_size=14, precision="bfloat16"))
-    program = jax.make_jaxpr(problem.learner.predict)(problem.params, jnp.ones((2, 14, 14, 1)))
+    config = dataclasses.replace(recipe("sequences"), hidden=(4,), precision="bfloat16")
+    problem = build(config)
+    x = jnp.ones((2, *problem.data.input_shape))
+    program = jax.make_jaxpr(problem.learner.predict)(problem.params, x)
     assert "bf16" in str(program)
     with pytest.raises(InputError, match="`precision` was 'half'"):
         Config(precision="half").check()

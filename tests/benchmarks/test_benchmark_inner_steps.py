@@ -3,6 +3,8 @@
 import json
 import sys
 
+import pytest
+
 from benchmarks import inner_steps
 
 
@@ -61,6 +63,7 @@ def test_another_checkouts_rows_stand_beside_them(monkeypatch, tmp_path, capsys)
     )
 
 
+@pytest.mark.slow  # it compiles two networks of convolutions
 def test_a_measured_row():
     row = inner_steps.temporary_memory("mixed", 2, filters=8)
     assert row.trace_s > 0

@@ -75,10 +75,9 @@ def test_a_resumed_run_ends_in_the_same_bits(whole, tmp_path, monkeypatch, capsy
 
 
 def test_the_seed_decides_the_run(whole, tmp_path):
-    for seed, equal in (("0", True), ("1", False)):
-        run = tmp_path / seed
-        assert main([*SINUSOID, "--updates", "40", "--seed", seed, "--out", str(run)]) == 0
-        assert same_bits(runs.restore(run).state, runs.restore(whole).state) is equal
+    run = tmp_path / "run"  # that an equal one gives the same bits is seen by resuming
+    assert main([*SINUSOID, "--updates", "40", "--seed", "1", "--out", str(run)]) == 0
+    assert not same_bits(runs.restore(run).state, runs.restore(whole).state)
 
 
 def test_regression_is_evaluated_by_its_loss(whole, capsys):

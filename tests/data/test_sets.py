@@ -46,6 +46,7 @@ def test_glyphs_are_different_letters_and_different_drawings(drawn):
     assert (frame > 60).mean() < 0.01
 
 
+@pytest.mark.slow  # it draws all of them anew
 def test_glyphs_are_the_same_every_time(drawn, tmp_path, monkeypatch):
     monkeypatch.setenv("MAML_JAX_CACHE", str(tmp_path))
     glyphs.list_glyphs.cache_clear()

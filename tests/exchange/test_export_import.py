@@ -154,7 +154,14 @@ def both(name):
     return params, apply, module, flattened, generator.normal(size=(10, *shape))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        # ResNet-12 takes long to compile.
+        pytest.param(name, marks=pytest.mark.slow if name == "resnet" else ())
+        for name in MODELS
+    ],
+)
 def test_modules_give_the_same_outputs(name, x64):
     params, apply, module, flattened, x = both(name)
     exported = to_torch(params, flattened)

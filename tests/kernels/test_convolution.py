@@ -65,17 +65,20 @@ def arrays(images, size, window, channels, filters, seed=0):
 CHANNELS = st.sampled_from([1, 2, 3, 7, 8, 12, 16, 17, 20, 24, 28, 32, 40, 64])
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
-@given(
-    images=st.integers(1, 4),
-    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
-    window=st.tuples(st.integers(1, 4), st.integers(1, 4)) | st.just((3, 3)),
-    channels=CHANNELS,
-    filters=CHANNELS,
-    stride=st.integers(1, 3),
-    padding=st.integers(0, 3),
-    seed=st.integers(0, 9),
-)
+SHAPES = {
+    "images": st.integers(1, 4),
+    "size": st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    "window": st.tuples(st.integers(1, 4), st.integers(1, 4)) | st.just((3, 3)),
+    "channels": CHANNELS,
+    "filters": CHANNELS,
+    "stride": st.integers(1, 3),
+    "padding": st.integers(0, 3),
+    "seed": st.integers(0, 9),
+}
+
+
+@settings(max_examples=5, deadline=None, derandomize=True)
+@given(**SHAPES)
 @example(5, (7, 7), (3, 3), 64, 64, 1, 1, 0)  # Winograd's form, odd
 @example(2, (8, 6), (3, 3), 16, 40, 1, 0, 0)  # and without padding: flipped, it is padded by 2
 @example(2, (6, 6), (3, 3), 16, 16, 1, 3, 0)  # flipped, it would be padded by less than 0
@@ -86,9 +89,22 @@ CHANNELS = st.sampled_from([1, 2, 3, 7, 8, 12, 16, 17, 20, 24, 28, 32, 40, 64])
 @example(11, (1, 1), (1, 1), 20, 12, 1, 0, 0)  # of a vector, and of one
 @example(11, (1, 1), (1, 1), 1, 28, 1, 0, 0)
 @example(11, (1, 1), (1, 1), 39, 1, 1, 0, 0)
+def test_every_derivative_of_odd_shapes(
+    images, size, window, channels, filters, stride, padding, seed
+):
+    check_every_derivative(images, size, window, channels, filters, stride, padding, seed)
+
+
+@pytest.mark.slow  # each shape compiles for a second
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(**SHAPES)
 def test_every_derivative_of_any_shape(
     images, size, window, channels, filters, stride, padding, seed
 ):
+    check_every_derivative(images, size, window, channels, filters, stride, padding, seed)
+
+
+def check_every_derivative(images, size, window, channels, filters, stride, padding, seed):
     assume(all(s + 2 * padding >= k for s, k in zip(size, window, strict=True)))
     how = {"stride": stride, "padding": padding}
     with jax.enable_x64(True):
@@ -237,6 +253,7 @@ def test_a_damaged_library_is_compiled_anew(tmp_path):
     assert again.stdout.split() == ["144.0", "True"]
 
 
+@pytest.mark.slow  # it compiles C++
 @needs_compiler
 def test_a_cache_that_cannot_be_written_is_done_without():
     done = in_new_process(SUM, MAML_JAX_CACHE=os.devnull)

@@ -209,9 +209,8 @@ def places():
     """Two networks for each mistake."""
     for mistake in PLANTED:
         second = CONVOLUTIONAL.values[0] if mistake in (TOGETHER, EVALUATION) else "mlp"
-        marks = CONVOLUTIONAL.marks if second == "conv4-stride" else ()
         yield pytest.param(mistake, "mlp-batch-norm")
-        yield pytest.param(mistake, second, marks=marks)
+        yield pytest.param(mistake, second, marks=pytest.mark.slow)  # another catalogue to compile
 
 
 @pytest.mark.parametrize(("mistake", "name"), list(places()))
@@ -236,6 +235,7 @@ def test_the_right_gradient_is_called_right(name):
     assert str(found).startswith("correct")
 
 
+@pytest.mark.slow  # a hundred problems
 @pytest.mark.parametrize("name", ["mlp-batch-norm", "mlp-sinusoid"])
 def test_no_mistake_is_named_on_a_hundred_right_gradients(name):
     catalogued = catalogue(name)

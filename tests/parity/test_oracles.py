@@ -31,6 +31,7 @@ FAST = (
     [(name, cell) for cell in FAST for name, oracle in ORACLES.items() if oracle.expresses(cell)],
     ids=lambda value: getattr(value, "name", value),
 )
+@pytest.mark.slow  # each compiles for seconds
 def test_cell_is_within_the_bound(name, cell):
     pytest.importorskip(name)
     before = torch.get_default_dtype()

@@ -88,12 +88,17 @@ def test_what_is_no_number_fails(bad, place):
 @pytest.mark.parametrize(
     "cell",
     [
-        Cell("maml", "mlp-batch-norm", 5, "mixed"),
-        Cell("maml", "mlp-sinusoid", 5, "mixed", "adam"),
         Cell("meta-sgd", "mlp-sinusoid", 1, "mixed"),
-        Cell("maml-plus-plus", "mlp-sinusoid", 5, "mixed"),
-        Cell("cavia", "mlp-sinusoid", 5, "mixed"),
-        Cell("imaml", "mlp-sinusoid", 5),
+        *(
+            pytest.param(cell, marks=pytest.mark.slow)  # several precisions to compile
+            for cell in (
+                Cell("maml", "mlp-batch-norm", 5, "mixed"),
+                Cell("maml", "mlp-sinusoid", 5, "mixed", "adam"),
+                Cell("maml-plus-plus", "mlp-sinusoid", 5, "mixed"),
+                Cell("cavia", "mlp-sinusoid", 5, "mixed"),
+                Cell("imaml", "mlp-sinusoid", 5),
+            )
+        ),
     ],
     ids=lambda cell: cell.name,
 )
