@@ -27,17 +27,24 @@ class Show:
     """Resize images to that many pixels a side."""
     channels: int | None = None
     """1 makes images grey, 3 gives them colours."""
+    image_fit: str = "squash"
+    """As for train."""
+    skip_unreadable: bool = False
+    """Leave out images that cannot be read, instead of refusing the set."""
+    min_images: int | None = None
+    """Leave out classes with fewer images."""
     ways: int = 5
     """Classes of an episode."""
     shots: int = 1
     """Support images per class."""
     queries: int = 5
-    """Query images per class."""
+    """Query images per class, or as many as the smallest class has."""
     seed: int = 0
     """Decides which classes and episodes are shown."""
 
     def __call__(self) -> int:
         from maml_jax.data import describe, load, preview
+        from maml_jax.data.sources import queries_in
 
         out = self.out or Path(f"{Path(self.name).stem}.png")
         if os.path.lexists(out):
@@ -52,10 +59,14 @@ class Show:
             image_size=self.image_size,
             channels=self.channels,
             class_split=self.class_split,
+            image_fit=self.image_fit,
+            skip_unreadable=self.skip_unreadable,
+            min_images=self.min_images,
+            ways=self.ways,
+            shots=self.shots,
         )
-        preview.draw(
-            data, out, ways=self.ways, shots=self.shots, queries=self.queries, seed=self.seed
-        )
+        queries = queries_in(data, "all", self.shots, self.queries)
+        preview.draw(data, out, ways=self.ways, shots=self.shots, queries=queries, seed=self.seed)
         print(describe.summary(data))
         say(f"wrote {out}")
         return 0

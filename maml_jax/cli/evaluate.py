@@ -19,8 +19,9 @@ class Evaluate:
     """The folder of the run."""
     tasks: int = 1000
     """How many tasks."""
-    queries: int = 15
-    """Query examples per class of a task; of regression, query points."""
+    queries: int | None = None
+    """Query examples per class of a task; of regression, query points. 15 where not given, or as
+    many as the smallest class has."""
     shots: int | None = None
     """Support examples per class; those of training where not given."""
     steps: int | None = None

@@ -10,6 +10,7 @@ import numpy as np
 from maml_jax.data import pictures, splits
 from maml_jax.data.labelled import LabelledSet
 from maml_jax.data.listing import Listing
+from maml_jax.data.splitting import split_classes
 from maml_jax.errors import InputError, check_choice, check_count, check_seed
 
 _KINDS = {1: "vectors", 2: "sequences", 3: "images"}
@@ -23,6 +24,8 @@ def from_arrays(
     split: Mapping[str, Sequence[Any]] | None = None,
     split_seed: int = 1,
     image_size: int | None = None,
+    ways: int | None = None,
+    shots: int = 1,
 ) -> LabelledSet:
     """A data set of labelled arrays in memory.
 
@@ -37,12 +40,15 @@ def from_arrays(
 
     Args:
       x: the examples.
-      y: their labels, `[n]`, integers or text.
+      y: their labels, `[n]`, integers, whole numbers or text.
       name: what the data set is called.
       split: the labels of the classes in `train`, `val` and `test`; a class may be in none. None:
         classes are split at random, 64, 16 and 20 %.
       split_seed: seeds the random split.
       image_size: pixels a side that uint8 images are resized to; None: their own size.
+      ways: where classes are split at random, each split gets at least that many; where there are
+        too few classes for that, the examples of each class are split instead. None: 64, 16, 20 %.
+      shots: then each class gets more examples than that in a split, where it has them.
 
     Raises:
       InputError: `x`, `y` or `split` have another form, or do not go together.
@@ -59,20 +65,24 @@ def from_arrays(
             f"`x` held images of {x.shape[1]}×{x.shape[2]}; they must be square: cut them, or give "
             "`image_size`."
         )
-    classes = _by_label(y)
-    if split is None:
-        named = splits.at_random(classes, split_seed)
-    else:
+    named = None
+    if split is not None:
         for part in split:
             check_choice("split", part, splits.PARTS)
         named = {part: [str(label) for label in labels] for part, labels in split.items()}
+    if ways is not None:
+        check_count("ways", ways, least=2)
+    check_count("shots", shots)
+    by_label: dict[str, Any] = dict(_by_label(y))
+    classes, indices, ranges = split_classes(name, by_label, named, split_seed, ways, shots)
     return LabelledSet(
         name=name,
-        examples=x[np.concatenate(list(classes.values()))],
+        examples=x[np.concatenate([np.asarray(of_class) for of_class in classes.values()])],
         counts=np.array([len(of_class) for of_class in classes.values()], np.int32),
         class_names=tuple(classes),
-        splits=splits.indices(name, classes, named),
+        splits=indices,
         kind=kind,
+        ranges=ranges,
     )
 
 
@@ -109,8 +119,14 @@ def _resized(x: np.ndarray, size: int) -> np.ndarray:
 def _labels(labels: np.ndarray, subject: str) -> np.ndarray:
     if labels.dtype == object and all(isinstance(label, str) for label in labels.flat):
         labels = labels.astype(str)
+    if labels.ndim == 2 and labels.shape[1] == 1:  # as CIFAR's are in Keras
+        labels = labels[:, 0]
+    if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == labels.round()).all():
+        labels = labels.astype(np.int64)
     if labels.dtype.kind not in "iuU":
-        raise InputError(f"{subject} are {labels.dtype}; they must be integers or text.")
+        raise InputError(
+            f"{subject} are {labels.dtype}; they must be integers or text (or whole numbers)."
+        )
     return labels
 
 
@@ -125,8 +141,9 @@ def list_npz(path: Path) -> Listing:
     """The images in an .npz file: `images` and `labels`, or these for each split.
 
     `images` are uint8, `[n, height, width]` or with 1 or 3 channels last, and `labels` are `[n]`,
-    integers or text. With `images_train`, `labels_train` and the same for `val` and `test`, these
-    are the splits. `x` and `y` are understood too.
+    integers, whole numbers or text. With `images_train`, `labels_train` and the same for `val` and
+    `test`, these are the splits of the classes, unless every class is in all of them: then they are
+    put together, for few-shot learning splits classes. `x` and `y` are understood too.
 
     Raises:
       InputError: the file cannot be read, or holds other arrays.
@@ -141,13 +158,15 @@ def list_npz(path: Path) -> Listing:
     parts = [part for part in splits.PARTS if _array(arrays, "images", f"_{part}") is not None]
     named: dict[str, list[str]] = {part: [] for part in splits.PARTS}
     images: dict[str, np.ndarray] = {}
-    for part in parts or [""]:
+    for part in parts or [""]:  # all of them, or none
         ending = f"_{part}" if part else ""
         images[part], labels = _images_and_labels(path, arrays, ending)
         for label, indices in _by_label(labels).items():
             if part:
                 named[part].append(label)
             classes.setdefault(label, []).extend((part, int(i)) for i in indices)
+    if len({frozenset(named[part]) for part in parts}) == 1:
+        parts = []
     status = path.stat()
     return Listing(
         path.stem,
@@ -166,6 +185,8 @@ def _images_and_labels(
         names = ", ".join(arrays) or "nothing"
         raise InputError(f"`data` was {path}, which holds {names}; it needs images and labels.")
     shaped = images.ndim == 3 or (images.ndim == 4 and images.shape[-1] in (1, 3))
+    if labels.shape == (*images.shape[:1], 1):
+        labels = labels[:, 0]
     if images.dtype != np.uint8 or not shaped or labels.shape != images.shape[:1]:
         raise InputError(
             f"`data` was {path}, whose images are {images.dtype}{list(images.shape)} and "

@@ -2,6 +2,7 @@
 
 import html
 
+from maml_jax.data.archive import in_words
 from maml_jax.data.sources import DataSet, Size
 
 
@@ -14,6 +15,8 @@ def one_line(data: DataSet) -> str:
 def summary(data: DataSet) -> str:
     """The same as a few lines, with the sizes of the smallest and the largest class."""
     lines = [_title(data)]
+    if left_out := getattr(data, "left_out", None):
+        lines.append(f"left out: {in_words(left_out)}")
     for split, size in data.sizes().items():
         line = f"{split:>5}: {_size(data, size)}"
         if size.classes and size.examples is not None:

@@ -14,6 +14,7 @@ from maml_jax.data import describe
 from maml_jax.data.episodes import Draw, EpisodeShape, build_episode, draw_episode
 from maml_jax.data.memory import fits
 from maml_jax.data.sources import Size, TaskSource
+from maml_jax.data.splitting import Ranges
 from maml_jax.errors import InputError, check_choice, check_count
 from maml_jax.losses import softmax_cross_entropy
 from maml_jax.types import Episode, Loss
@@ -47,8 +48,15 @@ class LabelledSet:
     """Splits larger than that many bytes stay on the host; None: larger than a quarter of the
     device's memory."""
     loss: Loss = field(default=softmax_cross_entropy)
+    ranges: dict[str, Ranges] | None = None
+    """Where the examples of each split's classes lie, where splits divide those of a class; None: a
+    split has all examples of its classes."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """How many files, images or classes are no part of it, by what they are."""
 
     def __post_init__(self) -> None:
+        if self.ranges is not None:
+            return
         members = np.concatenate(list(self.splits.values()))
         twice = [self.class_names[i] for i in np.flatnonzero(np.bincount(members) > 1)]
         if twice:
@@ -68,6 +76,13 @@ class LabelledSet:
         check_choice("split", split, (*self.splits, "all"))
         return np.arange(len(self.counts)) if split == "all" else self.splits[split]
 
+    def range(self, split: str) -> Ranges:
+        """Where the examples of each of the split's classes lie."""
+        if self.ranges is not None and split != "all":
+            return self.ranges[split]
+        classes = self.classes(split)
+        return Ranges((np.cumsum(self.counts) - self.counts)[classes], self.counts[classes])
+
     def labels(self, split: str) -> int:
         """Each class is a label; where episodes rotate classes, each class in each position is."""
         return len(self.classes(split)) * (4 if self.rotate else 1)
@@ -75,7 +90,7 @@ class LabelledSet:
     def sizes(self) -> dict[str, Size]:
         sizes = {}
         for split in (*self.splits, "all"):
-            counts = self.counts[self.classes(split)]
+            counts = self.range(split).counts
             ends = (int(counts.min()), int(counts.max())) if len(counts) else (0, 0)
             sizes[split] = Size(len(counts), int(counts.sum()), *ends)
         return sizes
@@ -111,17 +126,19 @@ class LabelledSet:
         check_count("ways", ways, least=2)
         if ways > len(classes):
             raise InputError(
-                f"`ways` was {ways}; the {split} split of {self.name} has {len(classes)} classes."
+                f"`ways` was {ways}; the {split} split of {self.name} has {len(classes)} classes"
+                f"{self._remedy(ways)}."
             )
-        counts = self.counts[classes]
+        firsts, counts = self.range(split)
         fewest = int(counts.min())
         if shots + queries > fewest:
+            smallest = self.class_names[classes[counts.argmin()]]
             raise InputError(
                 f"`shots` + `queries` was {shots} + {queries}; a class of {self.name} has {fewest} "
-                f"{describe.noun(self, fewest)}."
+                f"{describe.noun(self, fewest)}, {smallest} in the {split} split: take fewer, or "
+                "leave out small classes by `min_images`."
             )
         shape = EpisodeShape(ways, shots, queries, self.rotate, by_class)
-        firsts = (np.cumsum(self.counts) - self.counts)[classes]
         described = (
             f"{self.name}, {split} split of {len(classes)} classes: {ways}-way {shots}-shot, "
             f"{queries} queries a class, each input {describe.shape(self)}"
@@ -129,6 +146,12 @@ class LabelledSet:
         if fits(int(counts.sum()) * self.examples[0].nbytes, self.in_memory):
             return self._on_device(shape, firsts, counts, described)
         return self._from_host(shape, firsts, counts, described)
+
+    def _remedy(self, ways: int) -> str:
+        """How tasks of so many classes could be had from these data."""
+        if len(self.counts) < ways:
+            return f", all splits together {len(self.counts)}"
+        return f"; load it with `ways` {ways}, or give `class_split` a JSON file"
 
     def _on_device(
         self, shape: EpisodeShape, firsts: np.ndarray, counts: np.ndarray, described: str
@@ -167,11 +190,15 @@ class LabelledSet:
             f"{split}:{','.join(self.class_names[i] for i in classes)};"
             for split, classes in self.splits.items()
         )
-        common = {
+        common: dict[str, Any] = {
             "classes": {split: len(classes) for split, classes in self.splits.items()},
             "rotate": self.rotate,
             "sha256_splits": hashlib.sha256(splits.encode()).hexdigest(),
         }
+        if self.ranges is not None:
+            common["examples_per_split"] = {
+                split: self.range(split).counts.tolist() for split in self.splits
+            }
         if self.kind == "images" and self.examples.dtype == np.uint8:
             return common | {
                 "images": int(self.counts.sum()),

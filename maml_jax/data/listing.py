@@ -1,6 +1,7 @@
 """A listing of pictures: which classes there are and how each picture is read."""
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 
@@ -16,3 +17,5 @@ class Listing(NamedTuple):
     """Changes when the pictures do, such as the files' names, sizes and times; JSON."""
     splits: dict[str, list[str]] | None = None
     """The classes of `train`, `val` and `test`, where the source says."""
+    left_out: Mapping[str, int] = MappingProxyType({})
+    """How many files or examples are no data, by what they are."""

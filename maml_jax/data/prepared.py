@@ -2,8 +2,12 @@
 
 import importlib
 import os
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from maml_jax.data import pictures
 from maml_jax.data.listing import Listing
@@ -11,6 +15,8 @@ from maml_jax.errors import InputError
 from maml_jax.extras import require
 
 _BLOCK = 1000  # labels read at once, which is ten times as fast as one by one
+_PART = re.compile(r"\w[\w.+-]*")
+"""A part of the name of a data set, which leads out of no folder."""
 
 
 def folders(data_dir: Path | None) -> list[Path]:
@@ -20,11 +26,32 @@ def folders(data_dir: Path | None) -> list[Path]:
 
 
 def find_prepared(name: str, data_dir: Path | None) -> Path | None:
-    """The folder of the newest prepared version of a data set; None if none was prepared."""
+    """The folder of the newest prepared version of a data set; None if none was prepared.
+
+    Args:
+      name: as TFDS writes it: `mnist`, `NAME/CONFIG`, `NAME:VERSION` or `NAME/CONFIG:VERSION`.
+      data_dir: the folder of the data; None: where TFDS puts it.
+
+    Raises:
+      InputError: several configs were prepared, and `name` does not say which.
+    """
+    asked, _, version = name.partition(":")
+    if not all(_PART.fullmatch(part) for part in asked.split("/")):
+        return None
     for folder in folders(data_dir):
-        versions = [path.parent for path in (folder / name).glob("**/dataset_info.json")]
-        if versions:
-            return max(versions, key=lambda path: [p.zfill(9) for p in path.name.split(".")])
+        found = [
+            path.parent
+            for path in (folder / asked).glob("**/dataset_info.json")
+            if not version or path.parent.name == version
+        ]
+        configs = sorted({path.parent.relative_to(folder).as_posix() for path in found})
+        if len(configs) > 1:
+            raise InputError(
+                f"`data` was {name!r}, of which several configs were prepared; say which: "
+                f"{', '.join(configs)}."
+            )
+        if found:
+            return max(found, key=lambda path: [p.zfill(9) for p in path.name.split(".")])
     return None
 
 
@@ -54,19 +81,44 @@ def list_prepared(name: str, folder: Path, label: str = "label") -> Listing:
             f"`data` was {name}, whose examples have {', '.join(features)}; image and {label} "
             "are needed."
         )
-    names = list(features[label].names)
+    names = _class_names(name, features[label])
     classes: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    left_out: Counter[str] = Counter()
     for number, source in enumerate(sources):
         for start in range(0, len(source), _BLOCK):
             block = range(start, min(start + _BLOCK, len(source)))
             for i, example in zip(block, source.__getitems__(list(block)), strict=True):
-                classes[names[int(example[label])]].append((number, i))
+                which = int(example[label])
+                if which < 0:  # how TFDS marks labels that are kept secret
+                    left_out["without a label"] += 1
+                elif names is None:
+                    classes[str(which)].append((number, i))
+                else:
+                    classes[names[which]].append((number, i))
+    order = sorted(classes, key=int) if names is None else [n for n in names if n in classes]
     sizes = {part: builder.info.splits[part].num_examples for part in parts}
     return Listing(
         name,
-        {label_name: classes[label_name] for label_name in names if label_name in classes},
+        {label_name: classes[label_name] for label_name in order},
         lambda at: pictures.decode(f"{name} {at}", sources[at[0]][at[1]]["image"]),
         [str(folder.absolute()), builder.info.full_name, sizes],
+        left_out=left_out,
+    )
+
+
+def _class_names(name: str, feature: Any) -> list[str] | None:
+    """The names of the classes; None where labels are whole numbers without names.
+
+    Raises:
+      InputError: labels are something else.
+    """
+    if hasattr(feature, "names"):
+        return list(feature.names)
+    dtype = getattr(feature, "np_dtype", None)
+    if getattr(feature, "shape", None) == () and dtype is not None and np.dtype(dtype).kind in "iu":
+        return None
+    raise InputError(
+        f"`data` was {name}, whose labels are {type(feature).__name__}; they must be whole numbers."
     )
 
 

@@ -5,6 +5,11 @@ from typing import NamedTuple
 
 from maml_jax.errors import InputError
 
+OF_IMAGES = (
+    *("image_size", "channels", "class_split", "image_fit", "skip_unreadable", "min_images"),
+)
+"""What has a meaning for images alone."""
+
 
 class Request(NamedTuple):
     """The arguments of `load`, as the user gave them; None where the data set decides."""
@@ -20,6 +25,16 @@ class Request(NamedTuple):
     """1 for grey images, 3 for colour."""
     class_split: str | None = None
     """A JSON file that names the classes of each split, or a split that the data set knows."""
+    image_fit: str = "squash"
+    """How an image that is not square is made so, one of `maml_jax.data.pictures.FITS`."""
+    skip_unreadable: bool = False
+    """Leave out images that cannot be read, instead of refusing the set."""
+    min_images: int | None = None
+    """Leave out classes with fewer images."""
+    ways: int | None = None
+    """Where classes are split at random: each split is to have that many. None: 64, 16 and 20 %."""
+    shots: int = 1
+    """Where there are too few classes, each class is to have more images than that in a split."""
     in_memory_gb: float | None = None
     """Splits larger than that many GiB stay on the host."""
 
@@ -50,7 +65,7 @@ class Request(NamedTuple):
         """
         for option in options:
             value = getattr(self, option)
-            if value is not None:
+            if value is not None and value != Request._field_defaults[option]:
                 raise InputError(
                     f"`data` was {self.name!r}, {because}: leave out `{option}` (it was {value})."
                 )

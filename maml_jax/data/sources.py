@@ -135,3 +135,11 @@ class DataSet(Protocol):
 
     def fingerprint(self) -> dict[str, Any]:
         """What tells this data set from others, as JSON; a run keeps it and checks it on resume."""
+
+
+def queries_in(data: DataSet, split: str, shots: int, queries: int) -> int:
+    """`queries`, or as many as the smallest class of a split has beside its `shots`; at least 1."""
+    size = data.sizes().get(split)
+    if size is None or size.fewest is None or not size.classes:
+        return queries
+    return max(1, min(queries, size.fewest - shots))

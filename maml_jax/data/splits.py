@@ -12,6 +12,22 @@ PARTS = ("train", "val", "test")
 SHARES = {"train": 0.64, "val": 0.16}  # as mini-ImageNet's 64, 16 and 20 of 100 classes
 
 
+def sizes(count: int, least: int = 0) -> dict[str, int] | None:
+    """How `count` classes, or images of a class, are split: 64, 16 and 20 %.
+
+    Where that leaves a part fewer than `least`, it gets `least` and train the rest; where there are
+    too few for three parts, there is no val; where there are too few for two, None.
+    """
+    val, train = (round(SHARES[part] * count) for part in ("val", "train"))
+    test = count - train - val
+    if min(train, val, test) < least:
+        val, test = max(val, least), max(test, least)
+        if count - val - test < least:
+            val, test = 0, max(round((1 - SHARES["train"]) * count), least)
+        train = count - val - test
+    return None if min(train, test) < least else {"train": train, "val": val, "test": test}
+
+
 def at_random(
     classes: Iterable[str], seed: int, counts: dict[str, int] | None = None
 ) -> dict[str, list[str]]:
@@ -21,9 +37,7 @@ def at_random(
     in every version.
     """
     names = list(classes)
-    if counts is None:
-        counts = {part: round(share * len(names)) for part, share in SHARES.items()}
-        counts["test"] = len(names) - sum(counts.values())
+    counts = counts or sizes(len(names)) or {}
     order = np.random.RandomState(seed).permutation(len(names))
     edges = np.cumsum([0, *counts.values()])
     return {
@@ -39,21 +53,21 @@ def from_file(path: Path) -> dict[str, list[str]]:
       InputError: the file cannot be read, or holds something else.
     """
     try:
-        split = json.loads(path.read_text(encoding="utf-8"))
+        split = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise InputError(
             f"`class_split` was {path}, a JSON file that cannot be read: {error}."
         ) from error
     if not (
         isinstance(split, dict)
-        and set(split) == set(PARTS)
+        and {"train", "test"} <= set(split) <= set(PARTS)
         and all(map(_are_names, split.values()))
     ):
         raise InputError(
             f'`class_split` was {path}; it must hold {{"train": [names of classes], "val": …, '
-            '"test": …}.'
+            '"test": …}, of which "val" may be left out.'
         )
-    return {part: split[part] for part in PARTS}
+    return {part: split.get(part, []) for part in PARTS}
 
 
 def _are_names(value: object) -> bool:
@@ -79,7 +93,8 @@ def indices(
             if class_name in part_of:
                 raise InputError(
                     f"`data` was {name}, whose class {class_name!r} is in {part_of[class_name]} "
-                    f"and in {part}; a class has one split, or training sees what is tested."
+                    f"and in {part}; a class has one split, or training sees what is tested "
+                    "(`class_split` random puts all together and splits the classes anew)."
                 )
             part_of[class_name] = part
     return {

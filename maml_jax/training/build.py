@@ -11,6 +11,7 @@ from maml_jax import registry
 from maml_jax.adapters.flax import from_flax
 from maml_jax.adapters.precision import in_precision
 from maml_jax.data import DataSet, load
+from maml_jax.data.request import OF_IMAGES
 from maml_jax.training.config import Config, options_of
 from maml_jax.types import Apply, Loss, MetaLearner, Params
 
@@ -39,15 +40,18 @@ def build(config: Config) -> Problem:
 
 def load_data(config: Config, name: str | None = None, **fit: Any) -> DataSet:
     """The config's data, or, to test on, that of another `name`, its images made to `fit`."""
-    own: dict[str, Any] = {
-        option: getattr(config, option) for option in ("class_split", "image_size", "channels")
-    }
+    options = {option: getattr(config, option) for option in OF_IMAGES}
+    shots = max(config.shots, config.training_shots or 1)
+    if name is not None:
+        options, shots = fit, config.shots
     return load(
         name or config.data,
         config.data_dir,
         config.split_seed,
         in_memory_gb=config.in_memory_gb,
-        **(own if name is None else fit),
+        ways=config.ways,
+        shots=shots,
+        **options,
     )
 
 

@@ -52,11 +52,19 @@ class DataOptions:
     """Which random split of the classes, where the data set is split at random."""
     class_split: str | None = None
     """Which classes are for what: finn or vinyals for omniglot; else a JSON file, {"train":
-    [names], "val": ..., "test": ...}. None: the set's own, or 64, 16 and 20 % at random."""
+    [names], "val": ..., "test": ...}, or random. None: the set's own, or 64, 16 and 20 % at random,
+    but enough of each for --ways."""
     image_size: int | None = None
     """Resize images to that many pixels a side. None: the set's usual size, or their own."""
     channels: int | None = None
     """1 makes images grey, 3 gives them colours. None: as they are."""
+    image_fit: str = "squash"
+    """How images that are not square are made so: squash ignores their proportions, crop keeps
+    their middle, pad adds white."""
+    skip_unreadable: bool = False
+    """Leave out images that cannot be read, instead of refusing the set."""
+    min_images: int | None = None
+    """Leave out classes with fewer images. None: none."""
 
 
 @dataclass(frozen=True)
@@ -258,6 +266,7 @@ class Config(
         """
         from maml_jax.adapters.precision import PRECISIONS  # these import JAX
         from maml_jax.core.metagrad import Differentiate
+        from maml_jax.data.pictures import FITS
 
         for name, kind in get_type_hints(Config).items():
             _check_type(name, getattr(self, name), kind)
@@ -268,6 +277,7 @@ class Config(
         check_choice("differentiate", self.differentiate, get_args(Differentiate))
         check_choice("meta_schedule", self.meta_schedule, SCHEDULES)
         check_choice("nonfinite", self.nonfinite, NONFINITE)
+        check_choice("image_fit", self.image_fit, FITS)
         check_choice("inner_optimizer", self.inner_optimizer, INNER_OPTIMIZERS)
         for name in ("shots", "queries", "filters", "tasks", "updates", "updates_per_dispatch"):
             check_count(name, getattr(self, name))
@@ -280,7 +290,7 @@ class Config(
             check_count("hidden", width)
         for name in ("seed", "split_seed"):
             check_seed(name, getattr(self, name))
-        for name in ("chunk", "inner_batch", "training_shots", "patience"):
+        for name in ("chunk", "inner_batch", "training_shots", "patience", "min_images"):
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name))
         for name in ("inner_lr", "meta_lr", "inner_clip", "meta_clip"):

@@ -81,6 +81,7 @@ def make(config: Config, data: DataSet) -> dict[str, Any]:
     record = {
         "config": config.to_json(),
         "data": data.fingerprint(),
+        "left_out": getattr(data, "left_out", {}),
         "examples": _to_json(examples_of(config, data)),
         "versions": versions() | {"devices": task_mesh(config.tasks).size},
     }

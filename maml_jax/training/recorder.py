@@ -86,12 +86,12 @@ class RunRecorder:
         with self._writing():
             self._checkpoints.delete_after(done)
             self._log = Log(run, done, tensorboard=config.tensorboard)
-        validation_tasks = problem.data.tasks(
-            "val", ways=config.ways, shots=config.shots, queries=config.queries
-        )
-        self._evaluator = Evaluator(
-            problem.learner, validation_tasks, steps=config.evaluation_steps
-        )
+        self._evaluator = None
+        if config.validate_every:
+            tasks = problem.data.tasks(
+                "val", ways=config.ways, shots=config.shots, queries=config.queries
+            )
+            self._evaluator = Evaluator(problem.learner, tasks, steps=config.evaluation_steps)
 
     def record(self, now: Progress) -> None:
         """Log how far training is; validate and save where the config says so."""
@@ -102,16 +102,16 @@ class RunRecorder:
             self.save(state)
             return
         better = False
-        if config.validate_every and update % config.validate_every == 0:
-            better = self.log_validation(update, state.meta)
+        if self._evaluator is not None and update % config.validate_every == 0:
+            better = self.log_validation(self._evaluator, update, state.meta)
         if better or update % config.checkpoint_every == 0:
             self.save(state)
 
-    def log_validation(self, update: int, meta: Meta) -> bool:
+    def log_validation(self, evaluator: Evaluator, update: int, meta: Meta) -> bool:
         """Evaluate on the tasks of validation; return whether the score is the best so far."""
         meta = jax.tree.map(np.asarray, meta)  # off the mesh, or each device would do it all
         key = jax.random.fold_in(jax.random.key(self._config.seed), 2)
-        scores = self._evaluator(meta, tasks=self._config.validation_tasks, key=key)
+        scores = evaluator(meta, tasks=self._config.validation_tasks, key=key)
         self._append({"update": update, "validation": scores.to_json()})
         return best_validation(self._log.records) == update
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from maml_jax.adapters.flax import from_flax
 from maml_jax.batching import task_mesh, tune
 from maml_jax.data import DataSet, TaskSource
+from maml_jax.data.sources import queries_in
 from maml_jax.errors import InputError, check_choice, check_count
 from maml_jax.extras import require
 from maml_jax.training import evaluate as evaluation
@@ -30,6 +31,8 @@ from maml_jax.types import Meta, MetaLearner, Params
 
 _log = logging.getLogger("maml_jax")
 
+QUERIES = 15
+"""Query examples per class of an evaluation, where the classes have as many."""
 WORTH_TUNING = 10_000
 """Updates of a run from which on it pays to measure how many tasks to compute together."""
 
@@ -124,8 +127,9 @@ def create(config: Config, run: Path) -> tuple[Config, Problem, State]:
         )
     config = _from_anywhere(config.check())
     problem = build(config)
+    config = _as_the_data_allow(config, problem.data)
     source = training_tasks(config, problem.data)
-    for split in ("val", "test"):
+    for split in ("val", "test") if config.validate_every else ("test",):
         problem.data.tasks(split, ways=config.ways, shots=config.shots, queries=config.queries)
     state = _start(config, problem)
     if config.chunk is None and config.updates >= WORTH_TUNING:
@@ -135,6 +139,36 @@ def create(config: Config, run: Path) -> tuple[Config, Problem, State]:
         fresh.mkdir()
         _write_record(fresh, provenance.make(config, problem.data))
     return config, problem, state
+
+
+def _as_the_data_allow(config: Config, data: DataSet) -> Config:
+    """The config with as many queries as the smallest class has, and validation if there is val.
+
+    Raises:
+      InputError: `patience` was given, and there is nothing to validate on.
+    """
+    sizes = data.sizes()
+    if "val" in sizes and not sizes["val"].classes and config.validate_every:
+        if config.patience is not None:
+            raise InputError(
+                f"`patience` was {config.patience}; {data.name} has no class in its val split."
+            )
+        _log.warning("%s has no class in its val split: nothing is validated", data.name)
+        config = dataclasses.replace(config, validate_every=0)
+    shots = {"train": config.training_shots or config.shots}
+    queries = [
+        queries_in(data, split, shots.get(split, config.shots), config.queries)
+        for split in ("train", "val", "test")
+        if split != "val" or config.validate_every
+    ]
+    if min(queries) < config.queries:
+        _log.warning(
+            "a class of %s has too few examples for %d queries: %d are taken",
+            data.name,
+            config.queries,
+            min(queries),
+        )
+    return dataclasses.replace(config, queries=min(queries))
 
 
 def training_tasks(config: Config, data: DataSet) -> TaskSource:
@@ -245,7 +279,7 @@ def evaluate(
     run: Path,
     *,
     tasks: int = 1000,
-    queries: int = 15,
+    queries: int | None = None,
     shots: int | None = None,
     steps: int | None = None,
     split: str | None = None,
@@ -262,7 +296,7 @@ def evaluate(
     Args:
       run: the folder of the run.
       tasks: how many tasks.
-      queries: query examples per class.
+      queries: query examples per class; None: 15, or as many as the smallest class has.
       shots: support examples per class; None: those of training.
       steps: inner steps; None: the config's `evaluation_steps`.
       split: `test`, `val`, `train`, or of images `all`; None: `test`, but `all` of another data
@@ -289,6 +323,10 @@ def evaluate(
         tested, split = _other_data(config, restored.examples, data), split or "all"
     steps = config.evaluation_steps if steps is None else steps
     shots = config.shots if shots is None else shots
+    if queries is None:
+        queries = queries_in(tested, split, shots, QUERIES)
+        if queries < QUERIES:
+            _log.warning("a class of %s has too few for 15: %d queries", tested.name, queries)
     scores = evaluation.evaluate(
         restored.learner,
         restored.state.meta,

@@ -140,10 +140,13 @@ def test_mixed_colours_are_refused_unless_channels_are_asked_for(tmp_path):
     assert load(str(place), channels=3).input_shape == (8, 8, 3)
 
 
-def test_deep_pixels_are_refused(tmp_path):
+def test_sixteen_bits_are_scaled_to_eight_and_thirty_two_refused(tmp_path):
     place = folder(tmp_path / "pets")
-    Image.new("I;16", (8, 8)).save(place / NAMES[2] / "0.png")
-    with pytest.raises(InputError, match="whose pixels are I;16; they may have 8 bits"):
+    deep = np.full((8, 8), 257 * shade(2, 0), np.uint16)
+    Image.fromarray(deep).save(place / NAMES[2] / "0.png")
+    assert shades(load(str(place))) == EXPECTED
+    Image.new("F", (8, 8)).save(place / NAMES[2] / "1.tif")
+    with pytest.raises(InputError, match=r"bird/red/1.tif, whose pixels are F \(32 bits\)"):
         load(str(place))
 
 
@@ -183,9 +186,12 @@ def test_arrays_in_splits(tmp_path):
     )  # fmt: skip
     data = load(str(tmp_path / "a.npz"))
     assert [data.class_names[i] for i in data.splits["test"]] == ["at", "bt"]
-    np.savez(tmp_path / "b.npz", x_train=x, y_train=names, x_test=x, y_test=names)
+    np.savez(tmp_path / "b.npz", x_train=x, y_train=names, x_test=x, y_test=np.array(list("acac")))
     with pytest.raises(InputError, match="class 'a' is in train and in test"):
         load(str(tmp_path / "b.npz"))
+    # Where all classes are in both, as in Keras' files, they are put together.
+    np.savez(tmp_path / "c.npz", x_train=x, y_train=names, x_test=x, y_test=names)
+    assert load(str(tmp_path / "c.npz")).counts.tolist() == [4, 4]
 
 
 @pytest.mark.parametrize(
@@ -196,7 +202,7 @@ def test_arrays_in_splits(tmp_path):
         ({"x": np.zeros((2, 8, 8)), "y": np.zeros(2, int)}, r"images are float64\[2, 8, 8\]"),
         ({"x": np.zeros((2, 8, 8, 2), np.uint8), "y": np.zeros(2, int)}, "or with 1 or 3 channels"),
         ({"x": np.zeros((2, 8, 8), np.uint8), "y": np.zeros(3, int)}, r"labels \[3\]"),
-        ({"x": np.zeros((2, 8, 8), np.uint8), "y": np.zeros(2)}, "labels are float64"),
+        ({"x": np.zeros((2, 8, 8), np.uint8), "y": np.ones(2) / 2}, "labels are float64"),
         ({"x": np.zeros((2, 8, 8), np.uint8), "y": np.array([{}, 1])}, "cannot be read"),
     ],
 )

@@ -44,16 +44,17 @@ def list_mnist(data_dir: Path) -> Listing:
 
 
 def read_digits(data_dir: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images `[digits, 28, 28]` and labels `[digits]`, uint8, from the idx files in `mnist/`.
+    """Images `[digits, 28, 28]` and labels `[digits]`, uint8, from the idx files.
 
     Args:
-      data_dir: the folder that holds `mnist/`, its files compressed with gzip or not.
+      data_dir: the folder that holds `mnist/`, or torchvision's `MNIST/raw/`, with the four files,
+        compressed with gzip or not.
       part: `train` or `t10k`.
 
     Raises:
       InputError: a file is missing, damaged, or not MNIST.
     """
-    folder = data_dir / "mnist"
+    folder = _folder(data_dir)
     images = _read_idx(folder / f"{part}-images-idx3-ubyte", (SIDE, SIDE))
     labels = _read_idx(folder / f"{part}-labels-idx1-ubyte", ())
     if len(images) != len(labels):
@@ -64,6 +65,15 @@ def read_digits(data_dir: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     if labels.max() >= CLASSES:
         raise InputError(f"`data_dir` had the {part} label {labels.max()}; MNIST's are 0 to 9.")
     return images, labels
+
+
+def _folder(data_dir: Path) -> Path:
+    """Where the idx files lie: in `mnist/`, or in `MNIST/raw/`, as torchvision puts them."""
+    places = [data_dir / "mnist", data_dir / "MNIST" / "raw", data_dir / "raw", data_dir]
+    for place in places:
+        if any(place.glob("train-images-idx3-ubyte*")):
+            return place
+    return places[0]
 
 
 def _read_idx(place: Path, shape: tuple[int, ...]) -> np.ndarray:
@@ -100,5 +110,5 @@ def _read(place: Path) -> bytes:
         raise InputError(f"`data_dir` had a {place.name} that cannot be read: {error}.") from error
     raise InputError(
         f"`data_dir` had no mnist/{place.name}, with .gz or without; it must hold the folder mnist "
-        "with the four idx files."
+        "(or MNIST/raw) with the four idx files."
     )

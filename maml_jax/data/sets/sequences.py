@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from maml_jax.data import describe
 from maml_jax.data.episodes import split_episode
-from maml_jax.data.request import Request
+from maml_jax.data.request import OF_IMAGES, Request
 from maml_jax.data.sources import Size, TaskSource
 from maml_jax.errors import InputError, check_choice, check_count
 from maml_jax.losses import softmax_cross_entropy
@@ -24,7 +24,7 @@ CLASSES = {"train": (0, 1024), "val": (1024, 256), "test": (1280, 512), "all": (
 def load(request: Request) -> "Sequences":
     """The set is computed: it needs no files, and has one split."""
     because = "whose examples are no images and whose split is fixed"
-    request.refuse("image_size", "channels", "class_split", because=because)
+    request.refuse(*OF_IMAGES, because=because)
     return Sequences()
 
 

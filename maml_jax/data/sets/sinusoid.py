@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from maml_jax.data import describe
-from maml_jax.data.request import Request
+from maml_jax.data.request import OF_IMAGES, Request
 from maml_jax.data.sources import Size, TaskSource
 from maml_jax.errors import check_choice, check_count
 from maml_jax.losses import mean_squared_error
@@ -19,7 +19,7 @@ SPLITS = ("train", "val", "test", "all")
 def load(request: Request) -> "Sinusoid":
     """The set is computed: it needs no files."""
     because = "whose examples are no images and have no classes"
-    request.refuse("image_size", "channels", "class_split", because=because)
+    request.refuse(*OF_IMAGES, because=because)
     return Sinusoid()
 
 
