@@ -48,12 +48,12 @@ def decode(name: str, content: bytes) -> Any:
         with pillow.open(io.BytesIO(content)) as picture:
             picture.load()
             upright = require("PIL.ImageOps", "cli").exif_transpose(picture)
-    # The warning where the user's filters make it an error.
+    # Warnings are for users whose filters make them errors.
     except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as error:
         raise InputError(
             f"`data` held {name}, which is too large: at most {LARGEST} pixels may be."
         ) from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Warning) as error:
         raise InputError(f"`data` held {name}, which is not a readable image.") from error
     return _plain(name, upright)
 
