@@ -9,7 +9,7 @@ from maml_jax.data.folders import list_path
 from maml_jax.data.labelled import LabelledSet
 from maml_jax.data.listing import Listing
 from maml_jax.data.pictures import FITS
-from maml_jax.data.prepared import find_prepared, list_prepared
+from maml_jax.data.prepared import find_prepared, is_prepared, list_prepared
 from maml_jax.data.reading import labelled_set
 from maml_jax.data.request import Request
 from maml_jax.data.sources import DataSet, TaskSource
@@ -98,7 +98,7 @@ def load(
     if name in registry.names("data"):
         return registry.find("data", name)(request)
     path = Path(name).expanduser()
-    if name and path.exists():
+    if name and path.exists() and not is_prepared(path):
         return labelled_set(list_path(path), request)
     if request.data_dir is not None:
         request.folder()

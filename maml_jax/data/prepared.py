@@ -55,6 +55,12 @@ def find_prepared(name: str, data_dir: Path | None) -> Path | None:
     return None
 
 
+def is_prepared(path: Path) -> bool:
+    """Whether a folder is one that TFDS has made: the data set's, or that of one version of it."""
+    places = ("*/dataset_info.json", "*/*/dataset_info.json")
+    return path.is_dir() and any(True for place in places for _ in path.glob(place))
+
+
 def list_prepared(name: str, folder: Path, label: str = "label") -> Listing:
     """The images of all its splits together, by their feature `label`.
 
