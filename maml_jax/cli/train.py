@@ -62,6 +62,8 @@ def _train(command: Any, run: Path, config: Config, problem: "Problem", state: "
     if problem.data.kind == "regression":
         task = f"{config.shots} points a task"
     say(f"{run}: {config.algorithm} on {config.data}, {task}, {config.updates} updates")
+    if state.update >= config.updates:
+        say(f"it has made its {state.update} updates already; --updates goes on to more")
     try:
         state, ended = train_run(config, run, problem, state)
     except TrainingError as error:

@@ -326,13 +326,13 @@ def _check_type(name: str, value: Any, kind: Any) -> None:
             raise InputError(f"`{name}` was {value!r}; it must be {allowed}.")
 
 
-def read_config(run: Path) -> Config:
+def read_config(run: Path | str) -> Config:
     """The config of a run folder.
 
     Raises:
       InputError: there is none, or it is not a config of this version.
     """
-    path = run / "config.json"
+    path = Path(run, "config.json")
     if not path.is_file():
         raise InputError(f"`run` was {run}; it must be the folder of a run, with a config.json.")
     try:

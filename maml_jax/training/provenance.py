@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import platform
 from importlib import metadata
 from pathlib import Path
@@ -11,13 +12,20 @@ import jax
 
 from maml_jax import losses
 from maml_jax.batching import task_mesh
+from maml_jax.cache import processor
 from maml_jax.data import DataSet
 from maml_jax.errors import InputError
+from maml_jax.kernels.native import compiler_version
 from maml_jax.training.config import RESUMABLE, Config
 from maml_jax.types import Loss
 from maml_jax.version import __version__
 
 _log = logging.getLogger("maml_jax")
+
+_SETTINGS = (
+    *("jax_default_prng_impl", "jax_threefry_partitionable"),  # which random numbers a key gives
+    *("jax_enable_x64", "jax_default_matmul_precision"),
+)
 
 
 class ExampleSpec(NamedTuple):
@@ -60,14 +68,23 @@ def examples_from(recorded: dict[str, Any]) -> ExampleSpec:
 
 
 def versions() -> dict[str, str]:
-    """Versions and device."""
+    """Versions and device, and what else the last bits depend on beside the config.
+
+    On a CPU these are the processor with its instructions, and the compiler of the convolutions.
+    """
     packages = ("jax", "jaxlib", "flax", "optax", "numpy")
     found = {name: metadata.version(name) for name in packages}
+    of_cpu = {}
+    if jax.default_backend() == "cpu":
+        of_cpu = {"processor": processor(), "compiler": compiler_version()}
     return {
         "python": platform.python_version(),
         "maml-jax": __version__,
         **found,
         "device": jax.devices()[0].device_kind,
+        **of_cpu,
+        **{name: str(getattr(jax.config, name)) for name in _SETTINGS},
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
     }
 
 
@@ -110,6 +127,13 @@ def check_data(run: Path, kept: dict[str, Any], data: DataSet) -> None:
             f"`data_dir` held other data than {run} was trained on: "
             f"{_difference(kept['data'], now)}."
         )
+
+
+def is_training_data(kept: dict[str, Any], data: DataSet) -> bool:
+    """Whether `data` has the very examples of training, however it is called and split."""
+    was, now = kept["data"] or {}, data.fingerprint()
+    digests = [name for name in ("sha256_images", "sha256_examples") if name in now]
+    return any(was.get(name) == now[name] for name in digests)
 
 
 def warn_of_versions(run: Path, kept: dict[str, Any], now: dict[str, Any]) -> None:

@@ -19,9 +19,10 @@ _log = logging.getLogger("maml_jax")
 
 
 def draw(
-    run: Path, config: Config, learner: MetaLearner, meta: Meta, data: DataSet | None
+    run: Path | str, config: Config, learner: MetaLearner, meta: Meta, data: DataSet | None
 ) -> list[Path]:
     """Draw the learning curve and, with `data`, an episode into a run's folder; the new files."""
+    run = Path(run)
     figures = {"learning_curve.png": plot_curve(run)}
     if data is not None:
         tasks = _test_tasks(config, data)
@@ -43,7 +44,7 @@ def _test_tasks(config: Config, data: DataSet) -> TaskSource:
         return data.tasks("test", ways=config.ways, shots=config.shots, queries=config.queries)
 
 
-def redraw(run: Path) -> list[Path]:
+def redraw(run: Path | str) -> list[Path]:
     """Draw the pictures of a run again; without its data, the learning curve alone.
 
     Raises:
