@@ -90,10 +90,17 @@ def versions() -> dict[str, str]:
 
 def make(config: Config, data: DataSet) -> dict[str, Any]:
     """What decides a run, as JSON."""
+    return make_of(config, examples_of(config, data), data.fingerprint())
+
+
+def make_of(
+    config: Config, examples: ExampleSpec, fingerprint: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What decides a run, as JSON; no `fingerprint`: it was not trained on any data yet."""
     record = {
         "config": config.to_json(),
-        "data": data.fingerprint(),
-        "examples": _to_json(examples_of(config, data)),
+        "data": fingerprint,
+        "examples": _to_json(examples),
         "versions": versions() | {"devices": task_mesh(config.tasks).size},
     }
     return json.loads(json.dumps(record))
@@ -122,7 +129,7 @@ def check_data(run: Path, kept: dict[str, Any], data: DataSet) -> None:
       InputError: it is not.
     """
     now = json.loads(json.dumps(data.fingerprint()))
-    if kept["data"] != now:
+    if kept["data"] is not None and kept["data"] != now:
         raise InputError(
             f"`data_dir` held other data than {run} was trained on: "
             f"{_difference(kept['data'], now)}."

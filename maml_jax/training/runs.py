@@ -14,14 +14,13 @@ import jax
 import jax.numpy as jnp
 
 from maml_jax import registry
-from maml_jax.adapters.flax import from_flax
 from maml_jax.batching import task_mesh, tune
 from maml_jax.data import DataSet, TaskSource
 from maml_jax.errors import InputError, check_choice, check_count
 from maml_jax.extras import require
 from maml_jax.training import evaluate as evaluation
 from maml_jax.training import metrics, provenance
-from maml_jax.training.build import Problem, build, build_learner, build_model, load_data
+from maml_jax.training.build import Problem, build, build_learner, build_network, load_data
 from maml_jax.training.checkpoints import Checkpoints, sync
 from maml_jax.training.config import Config, read_config
 from maml_jax.training.provenance import ExampleSpec
@@ -99,7 +98,7 @@ def restore(
         examples = provenance.examples_of(config, load_data(_moved(config, data_dir)))
     else:
         examples = provenance.examples_from(recorded)
-    params, apply = from_flax(build_model(config, examples.input_shape, examples.outputs))
+    params, apply = build_network(config, examples.input_shape, examples.outputs)
     learner = build_learner(config, apply, examples.loss, examples.classes)
     update = None
     if checkpoint == "best":
@@ -127,7 +126,8 @@ def create(config: Config, run: Path | str) -> tuple[Config, Problem, State]:
         raise InputError(
             f"`out` was {run}, which exists; name another, or go on with it by --resume."
         )
-    config = _from_anywhere(config.check())
+    config = from_anywhere(config.check())
+    check_count("updates", config.updates)
     problem = build(config)
     source = training_tasks(config, problem.data)
     for split in ("val", "test"):
@@ -138,7 +138,7 @@ def create(config: Config, run: Path | str) -> tuple[Config, Problem, State]:
         config = dataclasses.replace(config, chunk=chunk)
     with new_folder(run) as fresh:
         fresh.mkdir()
-        _write_record(fresh, provenance.make(config, problem.data))
+        write_record(fresh, provenance.make(config, problem.data))
     return config, problem, state
 
 
@@ -153,7 +153,7 @@ def training_tasks(config: Config, data: DataSet) -> TaskSource:
     )
 
 
-def _from_anywhere(config: Config) -> Config:
+def from_anywhere(config: Config) -> Config:
     """The config with absolute paths, so that its run can be resumed from any working directory."""
     data_dir = None if config.data_dir is None else config.data_dir.absolute()
     class_split = config.class_split
@@ -228,6 +228,8 @@ def resume(run: Path | str, **changes: Any) -> tuple[Config, Problem, State]:
     """
     run = Path(run)
     changes = {name: value for name, value in changes.items() if value is not None}
+    if "updates" in changes:
+        check_count("updates", changes["updates"])
     config = dataclasses.replace(read_config(run), **changes).check()
     problem = build(config)
     state = _start(config, problem)
@@ -239,8 +241,8 @@ def resume(run: Path | str, **changes: Any) -> tuple[Config, Problem, State]:
     provenance.check_config(run, kept, config)
     provenance.check_data(run, kept, problem.data)
     provenance.warn_of_versions(run, kept, now["versions"])
-    if changes:
-        _write_record(run, now)
+    if changes or kept["data"] is None:  # of an import, before it was trained
+        write_record(run, now)
     return config, problem, state
 
 
@@ -252,7 +254,7 @@ def _read_record(run: Path) -> dict[str, Any]:
     return json.loads((run / "config.json").read_text(encoding="utf-8"))
 
 
-def _write_record(run: Path, record: dict[str, Any]) -> None:
+def write_record(run: Path, record: dict[str, Any]) -> None:
     fresh = run / "config.new"
     fresh.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     sync(fresh)
