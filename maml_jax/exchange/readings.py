@@ -63,7 +63,7 @@ def _match(
     if not listed:
         return match(theirs, ours, given, ordered=ordered)
     names = _as_named(theirs)
-    renamed = {names[name]: shape for name, shape in theirs.items()}
+    renamed = {names[name]: theirs[name] for name in sorted(theirs, key=natural)}
     found = match(renamed, ours, {names[n]: our for n, our in given.items() if n in names})
     return {name: found[names[name]] for name in theirs}
 

@@ -7,7 +7,7 @@ import jax
 
 from maml_jax.data import DataSet, TaskSource
 from maml_jax.errors import InputError
-from maml_jax.training import runs
+from maml_jax.training import metrics, runs
 from maml_jax.training.build import load_data
 from maml_jax.training.config import Config
 from maml_jax.training.plots import QUERIES_SHOWN, plot_curve, plot_episode
@@ -23,7 +23,8 @@ def draw(
 ) -> list[Path]:
     """Draw the learning curve and, with `data`, an episode into a run's folder; the new files."""
     run = Path(run)
-    figures = {"learning_curve.png": plot_curve(run)}
+    # A run of imported weights has learned nothing yet.
+    figures = {"learning_curve.png": plot_curve(run)} if metrics.read(run) else {}
     if data is not None:
         tasks = _test_tasks(config, data)
         key = jax.random.fold_in(jax.random.key(config.seed), 3)
