@@ -31,7 +31,7 @@ DENSE = ["--recipe", "omniglot-5w1s", "--model", "mlp", "--hidden", "6", "5", "-
 
 @pytest.fixture(autouse=True)
 def no_data(monkeypatch):
-    """Nothing here needs the files of a data set; the convolution is compiled before it is heard."""
+    """Nothing here needs the files of a data set; what is compiled is compiled before."""
     monkeypatch.delenv("MAML_JAX_DATA", raising=False)
     native.library("float32")
 
