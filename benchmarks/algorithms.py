@@ -82,7 +82,7 @@ def evaluate_once(run: Path, kind: str, tasks: int, steps: int) -> dict[str, Any
             transductive=(KINDS | REGRESSION)[kind],
             per_step=False,
         )
-        path.write_text(json.dumps(result, indent=1) + "\n")
+        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return json.loads(path.read_text(encoding="utf-8"))
 
 

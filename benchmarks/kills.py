@@ -42,7 +42,11 @@ def run_until_signal(
       The exit code and the end of what it wrote to stderr.
     """
     process = subprocess.Popen(  # noqa: S603
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
     )
     before = _size(log)
     while log is not None and process.poll() is None and _size(log) <= before:

@@ -38,7 +38,12 @@ def gpu_name(platforms: str | None = None) -> str | None:
         dict(os.environ) if platforms is None else {**os.environ, "JAX_PLATFORMS": platforms}
     )
     done = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", script], env=variables, capture_output=True, text=True, check=False
+        [sys.executable, "-c", script],
+        env=variables,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
     )
     return done.stdout.strip() or None
 
@@ -111,7 +116,9 @@ def _output(program: str, *arguments: str) -> str | None:
     path = shutil.which(program)
     if path is None:
         return None
-    done = subprocess.run([path, *arguments], capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(  # noqa: S603
+        [path, *arguments], capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     return done.stdout.strip() if done.returncode == 0 else None
 
 

@@ -41,7 +41,7 @@ def settle() -> None:
         if hasattr(library, "malloc_trim"):  # glibc has it, musl does not
             library.malloc_trim(0)
     if _CLEAR.exists():
-        _CLEAR.write_text(_RESET_PEAK)
+        _CLEAR.write_text(_RESET_PEAK, encoding="utf-8")
 
 
 def report(base: int | None, device_peak: int | None) -> dict[str, Any]:

@@ -36,7 +36,13 @@ def measure(device: str) -> dict[str, Any]:
         variables["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"
         command = [sys.executable, "-m", "benchmarks.peaks", framework, "--device", device]
         done = subprocess.run(  # noqa: S603
-            command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False
+            command,
+            cwd=ROOT,
+            env=variables,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
         )
         if done.returncode == 0:
             found[framework] = json.loads(done.stdout)

@@ -35,7 +35,6 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
-            text=True,
             encoding="utf-8",
             cwd=checkout,
             env=dict(environment),

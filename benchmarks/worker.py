@@ -123,7 +123,7 @@ def decode(text: str) -> np.ndarray:
 
 def main() -> None:
     # Libraries may print; what they print must not land among the answers.
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     with answers:
         serve(json.loads(sys.stdin.readline()), sys.stdin, answers)

@@ -4,13 +4,16 @@
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from maml_jax.errors import InputError
+
+_USUAL_NAMES = ("state_dict", "model_state_dict", "model", "net", "network")
+"""Names under which checkpoints hold the weights of a network."""
 
 
 def to_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
@@ -23,8 +26,9 @@ def to_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
 def from_bytes(content: bytes, file: Path) -> dict[str, np.ndarray]:
     """The arrays of a .pt file, in its order; bfloat16 becomes float32, exactly.
 
-    The content may be a `state_dict`, or a dict that has one under that name. It is read with
-    `weights_only=True`, so that it cannot run any code.
+    The content may be a `state_dict`; a checkpoint, a dict that holds one at any depth, under
+    `state_dict`, `model_state_dict`, `model` or another name; or a list of tensors, which are named
+    by their numbers. It is read with `weights_only=True`, so that it cannot run any code.
 
     Args:
       content: the bytes of the file.
@@ -38,15 +42,51 @@ def from_bytes(content: bytes, file: Path) -> dict[str, np.ndarray]:
     except Exception as error:  # a parser of malformed bytes raises many types
         raise InputError(
             f"`file` was {file}, which is no file of tensors, or not of tensors alone "
-            f"({type(error).__name__})."
+            f"({type(error).__name__}); torch.save(net.state_dict(), FILE) writes one."
         ) from error
-    if isinstance(held, Mapping) and isinstance(held.get("state_dict"), Mapping):
-        held = held["state_dict"]
+    if isinstance(held, list | tuple):
+        held = {str(number): tensor for number, tensor in enumerate(held)}
+    if isinstance(held, Mapping) and not _is_state_dict(held):
+        held = _inner_state_dict(held, file)
     if not isinstance(held, Mapping):
         raise InputError(
             f"`file` was {file}, which holds a {type(held).__name__}; it must hold a state_dict."
         )
     return {_name(name): _array(name, tensor) for name, tensor in held.items()}
+
+
+def _is_state_dict(held: object) -> bool:
+    return (
+        isinstance(held, Mapping)
+        and bool(held)
+        and all(isinstance(tensor, torch.Tensor) for tensor in held.values())
+    )
+
+
+def _inner_state_dict(checkpoint: Mapping, file: Path) -> Mapping:
+    """The one that a checkpoint holds, or the checkpoint itself if there is none.
+
+    Raises:
+      InputError: it holds several, and no name tells which is the network's.
+    """
+    found = dict(_state_dicts(checkpoint))
+    usual = [path for path in found if path.rpartition("/")[2] in _USUAL_NAMES]
+    wanted = usual if len(usual) == 1 else list(found)
+    if len(wanted) > 1:
+        raise InputError(
+            f"`file` was {file}, which holds several state_dicts: {', '.join(map(repr, wanted))}; "
+            "save one of them: torch.save(checkpoint[NAME], FILE)."
+        )
+    return found[wanted[0]] if wanted else checkpoint
+
+
+def _state_dicts(held: Mapping, prefix: str = "") -> Iterator[tuple[str, Mapping]]:
+    for name, value in held.items():
+        path = f"{prefix}{name}"
+        if _is_state_dict(value) and all(isinstance(key, str) for key in value):
+            yield path, value
+        elif isinstance(value, Mapping):
+            yield from _state_dicts(value, f"{path}/")
 
 
 def _name(name: object) -> str:

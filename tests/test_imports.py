@@ -17,7 +17,7 @@ LAYERS = ("core", "inner", "algorithms", "batching", "training")
 LEARNING = set(LAYERS[:-1])
 MAY_IMPORT = {
     **{layer: set(LAYERS[:i]) for i, layer in enumerate(LAYERS)},
-    "training": LEARNING | {"adapters", "data", "models"},
+    "training": LEARNING | {"adapters", "data", "kernels", "models"},
     "exchange": LEARNING | {"adapters", "data", "models", "training"},
     "cli": LEARNING | {"adapters", "data", "exchange", "models", "training"},
     "models": {"kernels"},

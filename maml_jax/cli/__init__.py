@@ -84,11 +84,11 @@ def _set_up_jax() -> None:
     import jax
 
     from maml_jax.batching import use_all_cores
-    from maml_jax.cache import cache_folder, code_key
+    from maml_jax.cache import code_folder, code_key
 
-    folder = cache_folder()
-    if folder is not None and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        compiled = folder / f"compiled-{code_key()}"
-        jax.config.update("jax_compilation_cache_dir", str(compiled))
-        jax.config.update("jax_compilation_cache_max_size", COMPILED_BYTES)
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = code_folder(f"compiled-{code_key()}")
+        if folder is not None:
+            jax.config.update("jax_compilation_cache_dir", str(folder))
+            jax.config.update("jax_compilation_cache_max_size", COMPILED_BYTES)
     use_all_cores()

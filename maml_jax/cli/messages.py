@@ -33,7 +33,7 @@ def suggestion(word: str, known: list[str]) -> str:
     return f" (did you mean {near[0]}?)" if near else ""
 
 
-def as_options(error: Exception, command: Any | None) -> str:
+def as_options(error: Exception | str, command: Any | None) -> str:
     """The message with the names that this command has as one writes them there."""
     known = ["--command", "--recipe", "--algorithm"] if command is None else options(command)
 

@@ -5,6 +5,7 @@ import functools
 import io
 import itertools
 import operator
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -111,9 +112,9 @@ def _tyro(
     kind: Any, words: list[str], program: str, *, with_help: bool = True
 ) -> tuple[Any, list[str]]:
     """What tyro makes of the words, and the words that it does not know."""
-    box = io.StringIO()
+    box, page = io.StringIO(), _Page()
     try:
-        with contextlib.redirect_stderr(box):
+        with contextlib.redirect_stderr(box), contextlib.redirect_stdout(page):
             return tyro.cli(
                 kind,
                 args=words,
@@ -125,8 +126,32 @@ def _tyro(
             )
     except SystemExit as stop:
         if stop.code == 0:
+            print(page.printable(), end="")
             raise
         raise InputError(f"{_in_one_line(box.getvalue())}; see {program} --help.") from None
+
+
+class _Page(io.StringIO):
+    """What tyro prints to standard output, which may not have all its characters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._output = sys.stdout
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # by which tyro chooses its frames
+        return getattr(self._output, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        return self._output.isatty()
+
+    def printable(self) -> str:
+        text = self.getvalue()
+        try:
+            text.encode(self.encoding)
+        except UnicodeEncodeError:
+            text = text.replace("•", "*").encode(self.encoding, "replace").decode(self.encoding)
+        return text
 
 
 def _in_one_line(box: str) -> str:

@@ -31,11 +31,19 @@ def layers_to_torch(params: Any, flattened: Flattened) -> Arrays:
       InputError: a weight that is not in the table of this module.
     """
     weights = {}
-    for path, leaf in flatten(params).items():
+    leaves = flatten(params)
+    for path, leaf in leaves.items():
         layer, _, kind = path.rpartition("/")
         array = np.asarray(leaf)
         if kind == "kernel":
             array = _outputs_first(path, array, flattened.get(layer))
+        elif kind in ("scale", "bias"):
+            kernel = leaves.get(f"{layer}/kernel".lstrip("/"), array)  # a norm has none
+            if array.ndim != 1 or array.shape != np.shape(kernel)[-1:]:
+                raise InputError(
+                    f"`{path}` had the shape {list(array.shape)}; it must have one value for each "
+                    "output of a convolution, a dense layer or a norm."
+                )
         weights[torch_name(path)] = array.copy()
     return weights
 

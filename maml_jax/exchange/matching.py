@@ -38,7 +38,7 @@ def match(
     _check_given(found, theirs, ours)
     taken = set(found.values())
     left = _layers({name: shape for name, shape in theirs.items() if name not in found})
-    open_ = _layers({name: ours[name] for name in sorted(ours, key=_natural) if name not in taken})
+    open_ = _layers({name: ours[name] for name in sorted(ours, key=natural) if name not in taken})
     for layer in [layer for layer in left if left[layer] == open_.get(layer)]:
         found |= _pair(layer, layer, left.pop(layer), theirs)
         del open_[layer]
@@ -94,10 +94,11 @@ def _by_number(layers: list[str]) -> list[str]:
             f"`file` was a safetensors file, which keeps no order of its layers, and the names "
             f"{', '.join(sorted(layers))} have no numbers; `mapping` may say which is which."
         )
-    return sorted(layers, key=_natural)
+    return sorted(layers, key=natural)
 
 
-def _natural(name: str) -> tuple[bool, list[str | int]]:
+def natural(name: str) -> tuple[bool, list[str | int]]:
+    """A key that sorts names by the numbers in them, the head last."""
     parts = re.split(r"(\d+)", name)
     return name.startswith("head."), [int(p) if p.isdigit() else p for p in parts]
 
@@ -120,4 +121,4 @@ def _misfit(theirs: list[str], ours: list[str], most: int = 4) -> str:
 
     sides = {"it alone has": some(theirs, ours), "the model alone has": some(ours, theirs)}
     said = "; ".join(f"{who} {arrays}" for who, arrays in sides.items() if arrays)
-    return f"{said}. `mapping` may say which is which."
+    return f"{said}. `mapping` may say which is which, and null what is to be left out."

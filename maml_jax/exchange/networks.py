@@ -9,6 +9,7 @@
 The gates of both are r, z, n (`nnx.GRUCell`) or i, f, g, o (`nnx.OptimizedLSTMCell`).
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -37,11 +38,20 @@ _BIAS_IN = {3: "dense_i", 4: "dense_h"}  # by the number of gates
 def to_torch(params: Any, flattened: Flattened) -> Arrays:
     """PyTorch's weights for the nested dict `params` of Flax, as NumPy arrays; the dtype stays.
 
+    Args:
+      params: the weights; or the NNX model itself, whose layers are then checked by their types.
+      flattened: the dense layers behind a flattened image.
+
     Raises:
-      InputError: a weight that is in neither table.
+      InputError: a weight that is in neither table, or of a model a layer that is not.
     """
+    if not isinstance(params, Mapping):
+        from maml_jax.exchange.layer_kinds import params_of  # Flax, where it is needed
+
+        params = params_of(params)
     weights = layers_to_torch(params, flattened)
     names = torch_names(flatten(params))
+    _check_cells(flatten(params), names)
     renamed = {names[path]: weights[torch_name(path)] for path in names}
     for name in [name for name in renamed if name.endswith("bias_ih_l0")]:
         renamed[name.replace("bias_ih_l0", "bias_hh_l0")] = np.zeros_like(renamed[name])
@@ -95,6 +105,31 @@ def flattened_layers(config: Config, input_shape: tuple[int, ...]) -> Flattened:
     if config.model == "article-cnn":
         return {"hidden": (((height - 2) // 2 - 2) // 2, ((width - 2) // 2 - 2) // 2, 64)}
     return {}
+
+
+def _check_cells(leaves: Mapping[str, Any], names: Mapping[str, str]) -> None:
+    for path, name in names.items():
+        if name.endswith("weight_hh_l0"):
+            hidden, rows = np.shape(leaves[path])
+            if rows % hidden or rows // hidden not in _BIAS_IN:
+                raise InputError(
+                    f"`{path}` had the shape {[hidden, rows]}; the cell must be a GRUCell, "
+                    "[hidden, 3·hidden], or an OptimizedLSTMCell, [hidden, 4·hidden]."
+                )
+
+
+def biases_without_effect(config: Config, names: Iterable[str]) -> frozenset[str]:
+    """The biases that a norm right behind takes away; many networks have none there."""
+    names = list(names)
+    if config.model == "resnet12":
+        pattern = r"blocks\.\d+\.(convs\.\d+|shortcut)\.bias"
+    elif config.norm_order == "norm-relu" and config.model == "conv4":
+        pattern = r"blocks\.\d+\.conv\.bias"
+    elif config.norm_order == "norm-relu" and any(name.startswith("norms.") for name in names):
+        pattern = r"layers\.\d+\.bias"
+    else:
+        return frozenset()
+    return frozenset(name for name in names if re.fullmatch(pattern, name))
 
 
 def _split(name: str) -> tuple[str, str, str]:

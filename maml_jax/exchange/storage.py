@@ -20,6 +20,8 @@ from maml_jax.extras import require
 
 SAFETENSORS = ".safetensors"
 GROUP = "maml_jax.weight_files"
+ALIASES = {".pth": ".pt", ".pth.tar": ".pt", ".ckpt": ".pt"}
+"""Other endings of files of a kind."""
 
 _TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64}
 
@@ -41,10 +43,11 @@ def check_suffix(file: Path) -> str:
       InputError: it is another.
     """
     suffixes = [SAFETENSORS, *_registered()]
-    if file.suffix not in suffixes:
+    suffix = next((known for end, known in ALIASES.items() if file.name.endswith(end)), file.suffix)
+    if suffix not in suffixes:
         more = "" if suffixes[1:] else "; for others, pip install 'maml-jax[parity]'"
         raise InputError(f"`file` was {file}; its name must end in {' or '.join(suffixes)}{more}.")
-    return file.suffix
+    return suffix
 
 
 def read(file: Path) -> Arrays:
@@ -63,6 +66,15 @@ def read(file: Path) -> Arrays:
     return _format(suffix).from_bytes(content, file)
 
 
+def read_header(file: Path) -> dict[str, str]:
+    """What the header of a safetensors file says besides its arrays; nothing of other files."""
+    if check_suffix(file) != SAFETENSORS:
+        return {}
+    with file.open("rb") as opened:
+        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+    return header.get("__metadata__") or {}
+
+
 def write(file: Path, arrays: Arrays, metadata: Mapping[str, str]) -> None:
     """Write `arrays` to the new file `file`, whole or not at all; equal arrays give equal bytes.
 
@@ -75,10 +87,11 @@ def write(file: Path, arrays: Arrays, metadata: Mapping[str, str]) -> None:
       InputError: it exists, has another suffix, or cannot be written.
     """
     check_new(file)
-    if file.suffix == SAFETENSORS:
+    suffix = check_suffix(file)
+    if suffix == SAFETENSORS:
         content = _to_safetensors(arrays, metadata)
     else:
-        content = _format(file.suffix).to_bytes(arrays)
+        content = _format(suffix).to_bytes(arrays)
     try:
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".") as folder:
             temporary = Path(folder, file.name)

@@ -5,7 +5,6 @@ Each dtype has a library of its own, compiled when a CPU program first needs it 
 cache folder, under a digest of everything that it depends on.
 """
 
-import atexit
 import contextlib
 import ctypes
 import functools
@@ -21,7 +20,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from maml_jax.cache import cache_folder, code_key
+from maml_jax.cache import (
+    code_folder,
+    code_key,
+    is_writable,
+    others_can_change,
+    temporary_folder,
+)
 
 SOURCES = Path(__file__).with_name("cpu")
 DTYPES = {"float32": "F32", "float64": "F64"}
@@ -57,15 +62,15 @@ def library(dtype: str) -> ctypes.CDLL | None:
     if command is None:
         _log_once(logging.INFO, "no C++ compiler was found: convolutions on the CPU are slower")
         return None
-    folder = cache_folder()
-    if folder is None or not _writable(folder):
-        folder = Path(tempfile.mkdtemp(prefix="maml-jax-"))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = code_folder()
+    if folder is None or not is_writable(folder):
+        folder = temporary_folder()
     flags = (*FLAGS, f"-DNUMBER={DTYPES[dtype]}")
     sources = (path.read_text(encoding="utf-8") for path in sorted(SOURCES.glob("*.[ch]*")))
     path = folder / f"operations-{code_key(*sources, command, version('jaxlib'), *flags)}.so"
     with contextlib.suppress(OSError):  # missing or damaged: compiled again
-        return ctypes.CDLL(str(path))
+        if others_can_change(path) is None:
+            return ctypes.CDLL(str(path))
     try:
         _log.info("compiling the convolution in %s for this processor: %s", dtype, path)
         _compile(command, flags, path)
@@ -83,20 +88,33 @@ def _log_once(level: int, message: str) -> None:
     _log.log(level, message)
 
 
-def _writable(folder: Path) -> bool:
-    """Whether the folder exists, or can be made, and can be written to."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(folder, os.W_OK)
-
-
 def compiler() -> str | None:
     """The path of the compiler to use; None where there is none."""
     named = os.environ.get("MAML_JAX_CXX")
     candidates = COMPILERS if named is None else (named,)
     return next((path for name in candidates if (path := name and shutil.which(name))), None)
+
+
+def compiler_version() -> str:
+    """What the compiler says of itself; `none` where there is none."""
+    command = compiler()
+    return "none" if command is None else _version_of(command)
+
+
+@functools.cache
+def _version_of(command: str) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603  # the compiler that the user has
+            [command, "--version"],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=TIMEOUT_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return f"{command}, which does not run"
+    return (done.stdout.splitlines() or [command])[0].strip()
 
 
 def _compile(compiler: str, flags: Sequence[str], path: Path) -> None:

@@ -32,6 +32,8 @@ class Conv4(nnx.Module):
       filters: channels of each block.
       downsample: `"stride"` or `"maxpool"`.
       image_size: height and width of the images in pixels, at least 16 for `"maxpool"`.
+      norm_order: `"norm-relu"`, or `"relu-norm"`: ReLU, then batch norm.
+      norm_epsilon: what batch norm adds to the variance.
       rngs: the random stream for the initial weights.
 
     Call with `[examples, image_size, image_size, in_channels]`, get `[examples, ways]` logits.
@@ -45,6 +47,8 @@ class Conv4(nnx.Module):
         downsample: str = "stride",
         image_size: int = 28,
         *,
+        norm_order: str = "norm-relu",
+        norm_epsilon: float = 1e-5,
         rngs: nnx.Rngs,
     ):
         check_count("ways", ways)
@@ -52,12 +56,13 @@ class Conv4(nnx.Module):
         check_count("filters", filters)
         check_count("image_size", image_size)
         check_choice("downsample", downsample, ("stride", "maxpool"))
+        check_choice("norm_order", norm_order, ("norm-relu", "relu-norm"))
         positions = (image_size // 16) ** 2 if downsample == "maxpool" else 1
         if positions == 0:
             raise InputError(f"`image_size` was {image_size}; four poolings need at least 16.")
         self.blocks = nnx.List(
             [
-                _Block(channels, filters, downsample, rngs=rngs)
+                _Block(channels, filters, downsample, norm_order, norm_epsilon, rngs=rngs)
                 for channels in (in_channels, filters, filters, filters)
             ]
         )
@@ -81,15 +86,43 @@ class Conv4(nnx.Module):
 def from_config(config: ModelConfig, example_shape: Shape, outputs: int, rngs: nnx.Rngs) -> Conv4:
     """Conv4 for square images `[size, size, channels]`, by `config.filters` and `.downsample`."""
     size, channels = image_size_and_channels("conv4", example_shape)
-    return Conv4(outputs, channels, config.filters, config.downsample, size, rngs=rngs)
+    return Conv4(
+        outputs,
+        channels,
+        config.filters,
+        config.downsample,
+        size,
+        norm_order=config.norm_order,
+        norm_epsilon=config.norm_epsilon,
+        rngs=rngs,
+    )
 
 
 class _Block(nnx.Module):
-    def __init__(self, in_channels: int, filters: int, downsample: str, *, rngs: nnx.Rngs):
-        stride = 2 if downsample == "stride" else 1
-        self.conv = Conv(in_channels, filters, stride=stride, padding=1, normalised=True, rngs=rngs)
-        self.norm = BatchNorm(filters, rngs=rngs)
+    def __init__(
+        self,
+        in_channels: int,
+        filters: int,
+        downsample: str,
+        norm_order: str,
+        norm_epsilon: float,
+        *,
+        rngs: nnx.Rngs,
+    ):
+        self.norm_last = norm_order == "relu-norm"
+        self.conv = Conv(
+            in_channels,
+            filters,
+            stride=2 if downsample == "stride" else 1,
+            padding=1,
+            normalised=not self.norm_last,
+            rngs=rngs,
+        )
+        self.norm = BatchNorm(filters, epsilon=norm_epsilon, rngs=rngs)
         self.pool = downsample == "maxpool"
 
     def __call__(self, x: Images) -> Maps:
-        return jax.nn.relu(self.norm(self.conv(x), self.pool))  # the maximum of ReLU is its ReLU
+        x = self.conv(x)
+        if self.norm_last:
+            return self.norm(jax.nn.relu(x), self.pool)
+        return jax.nn.relu(self.norm(x, self.pool))  # the maximum of ReLU is its ReLU

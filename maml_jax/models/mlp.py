@@ -9,7 +9,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Num
 
-from maml_jax.errors import InputError, check_count
+from maml_jax.errors import InputError, check_choice, check_count
 from maml_jax.models.layers import BatchNorm
 from maml_jax.models.layers.examples import Features, ModelConfig, Outputs, Shape
 
@@ -26,6 +26,8 @@ class MLP(nnx.Module):
       hidden: the width of each hidden layer.
       out_features: outputs per example; the ways, for classification.
       batch_norm: normalise each hidden layer by the current batch's statistics.
+      norm_order: `"norm-relu"`, or `"relu-norm"`: ReLU, then batch norm.
+      norm_epsilon: what batch norm adds to the variance.
       rngs: the random stream for the initial weights.
 
     Call with `[examples, ...]`, get `[examples, out_features]`.
@@ -38,18 +40,22 @@ class MLP(nnx.Module):
         out_features: int,
         batch_norm: bool = False,
         *,
+        norm_order: str = "norm-relu",
+        norm_epsilon: float = 1e-5,
         rngs: nnx.Rngs,
     ):
         widths = (in_features, *hidden)
         check_count("in_features", in_features)
         check_count("out_features", out_features)
+        check_choice("norm_order", norm_order, ("norm-relu", "relu-norm"))
         for i, width in enumerate(hidden):
             check_count(f"hidden[{i}]", width)
         init = nnx.initializers.truncated_normal(0.01)
         dense = partial(nnx.Linear, kernel_init=init, rngs=rngs)
         self.layers = nnx.List([dense(n, m) for n, m in pairwise(widths)])
-        norms = [BatchNorm(width, rngs=rngs) for width in hidden] if batch_norm else []
-        self.norms = nnx.List(norms)
+        norms = [BatchNorm(width, epsilon=norm_epsilon, rngs=rngs) for width in hidden]
+        self.norms = nnx.List(norms if batch_norm else [])
+        self.norm_last = norm_order == "relu-norm"
         self.head = dense(widths[-1], out_features)
         self.in_features = in_features
 
@@ -60,9 +66,12 @@ class MLP(nnx.Module):
             raise InputError(f"`x` had {x.shape[1]} features; the model takes {self.in_features}.")
         for i, layer in enumerate(self.layers):
             x = layer(x)
+            if self.norm_last:
+                x = jax.nn.relu(x)
             if self.norms:
                 x = self.norms[i](x)
-            x = jax.nn.relu(x)
+            if not self.norm_last:
+                x = jax.nn.relu(x)
         return x
 
     def __call__(self, x: Num[Array, "examples ..."]) -> Outputs:
@@ -72,4 +81,12 @@ class MLP(nnx.Module):
 def from_config(config: ModelConfig, example_shape: Shape, outputs: int, rngs: nnx.Rngs) -> MLP:
     """An MLP for examples of any shape; with batch norm where an example has several values."""
     features = math.prod(example_shape)
-    return MLP(features, config.hidden, outputs, batch_norm=features > 1, rngs=rngs)
+    return MLP(
+        features,
+        config.hidden,
+        outputs,
+        batch_norm=features > 1 if config.batch_norm is None else config.batch_norm,
+        norm_order=config.norm_order,
+        norm_epsilon=config.norm_epsilon,
+        rngs=rngs,
+    )

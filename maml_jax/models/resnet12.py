@@ -34,6 +34,7 @@ class ResNet12(nnx.Module):
       in_channels: 1 for grey images, 3 for colour.
       filters: channels of each of the four blocks.
       image_size: height and width of the images in pixels, at least 16.
+      norm_epsilon: what batch norm adds to the variance.
       rngs: the random stream for the initial weights.
 
     Call with `[examples, image_size, image_size, in_channels]`, get `[examples, ways]` logits.
@@ -46,6 +47,7 @@ class ResNet12(nnx.Module):
         filters: Sequence[int] = (64, 160, 320, 640),
         image_size: int = 84,
         *,
+        norm_epsilon: float = 1e-5,
         rngs: nnx.Rngs,
     ):
         check_count("ways", ways)
@@ -56,7 +58,7 @@ class ResNet12(nnx.Module):
             raise InputError(f"`filters` was {tuple(filters)}; it must be four widths.")
         check_count("image_size", image_size, least=16)
         widths = zip((in_channels, *filters[:3]), filters, strict=True)
-        self.blocks = nnx.List([_Block(n, m, rngs=rngs) for n, m in widths])
+        self.blocks = nnx.List([_Block(n, m, norm_epsilon, rngs=rngs) for n, m in widths])
         self.head = nnx.Linear(filters[-1], ways, rngs=rngs)
         self.input_shape = (image_size, image_size, in_channels)
 
@@ -77,19 +79,20 @@ def from_config(
     """ResNet12 for square images `[size, size, channels]`; its first block has `config.filters`."""
     size, channels = image_size_and_channels("resnet12", example_shape)
     widths = [config.filters * width // 64 for width in (64, 160, 320, 640)]
-    return ResNet12(outputs, channels, widths, size, rngs=rngs)
+    return ResNet12(outputs, channels, widths, size, norm_epsilon=config.norm_epsilon, rngs=rngs)
 
 
 class _Block(nnx.Module):
-    def __init__(self, in_channels: int, filters: int, *, rngs: nnx.Rngs):
+    def __init__(self, in_channels: int, filters: int, epsilon: float, *, rngs: nnx.Rngs):
         channels = (in_channels, filters, filters)
         conv = partial(
             Conv, kernel_init=nnx.initializers.kaiming_normal(), normalised=True, rngs=rngs
         )
         self.convs = nnx.List([conv(n, filters, padding=1) for n in channels])
-        self.norms = nnx.List([BatchNorm(filters, rngs=rngs) for _ in channels])
+        norm = partial(BatchNorm, epsilon=epsilon, rngs=rngs)
+        self.norms = nnx.List([norm(filters) for _ in channels])
         self.shortcut = conv(in_channels, filters, size=1)
-        self.shortcut_norm = BatchNorm(filters, rngs=rngs)
+        self.shortcut_norm = norm(filters)
 
     def __call__(self, x: Images) -> Maps:
         shortcut = self.shortcut_norm(self.shortcut(x))

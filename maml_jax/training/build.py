@@ -12,8 +12,9 @@ from maml_jax.adapters.flax import from_flax
 from maml_jax.adapters.precision import in_precision
 from maml_jax.data import DataSet, load
 from maml_jax.data.request import OF_IMAGES
+from maml_jax.errors import InputError
 from maml_jax.training.config import Config, options_of
-from maml_jax.types import Apply, Loss, MetaLearner, Params
+from maml_jax.types import Apply, Examples, Loss, MetaLearner, Params
 
 
 class Problem(NamedTuple):
@@ -31,8 +32,7 @@ def build(config: Config) -> Problem:
       InputError: the data is not there, or the model does not fit it.
     """
     data = load_data(config)
-    model = build_model(config, data.input_shape, data.outputs(config.ways))
-    params, apply = from_flax(model)
+    params, apply = build_network(config, data.input_shape, data.outputs(config.ways))
     learner = build_learner(config, apply, data.loss, data.labels("train"))
     learner.init(params)  # says whether the algorithm can take this model
     return Problem(learner, params, data)
@@ -63,6 +63,30 @@ def build_model(config: Config, example_shape: tuple[int, ...], outputs: int) ->
     """
     from_config = registry.find("models", config.model)
     return from_config(config, example_shape, outputs, nnx.Rngs(config.seed))
+
+
+def build_network(
+    config: Config, example_shape: tuple[int, ...], outputs: int
+) -> tuple[Params, Apply]:
+    """The weights of the config's model, and the model as a function of them and of examples.
+
+    Raises:
+      InputError: as `build_model`, or `input_range` for examples that are no images.
+    """
+    params, network = from_flax(build_model(config, example_shape, outputs))
+    black, white = config.input_range
+    if (black, white) == Config.input_range:
+        return params, network
+    if len(example_shape) != 3:
+        raise InputError(
+            f"`input_range` was {config.input_range}; it is for images, and an example of "
+            f"{config.data} has the shape {example_shape}: leave it out."
+        )
+
+    def apply(params: Params, x: Examples, /) -> Examples:
+        return network(params, black + (white - black) * x)
+
+    return params, apply
 
 
 def build_learner(

@@ -1,5 +1,6 @@
 """The state of a run on disk, by Orbax: written whole or not at all, never pickled."""
 
+import errno
 import hashlib
 import json
 import logging
@@ -22,6 +23,12 @@ SPARE = 2**18
 """Bytes for all that is in a checkpoint but the state."""
 _log = logging.getLogger("maml_jax")
 
+_OF_DISKS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ESTALE),
+    *(errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EMFILE, errno.ENFILE),
+)
+"""Errors of the system that are told by what it calls them."""
+
 
 class Checkpoints:
     """The checkpoints in the folder of a run, each in a folder that its update names.
@@ -36,8 +43,9 @@ class Checkpoints:
     against 0.16 s here.
     """
 
-    def __init__(self, run: Path):
-        self._run, self._folder = run, (run / "checkpoints").absolute()
+    def __init__(self, run: Path | str):
+        self._run = Path(run)
+        self._folder = (self._run / "checkpoints").absolute()
 
     def updates(self) -> list[int]:
         """The updates of all checkpoints, the oldest first."""
@@ -60,6 +68,7 @@ class Checkpoints:
         if free < needed:
             raise OSError(f"{free} bytes are free on the disk, a checkpoint needs {needed}")
         fresh = final.with_suffix(".new")
+        is_first = not self._folder.exists()
         shutil.rmtree(fresh, ignore_errors=True)  # of a process that was killed
         try:
             fresh.mkdir(parents=True)
@@ -69,9 +78,11 @@ class Checkpoints:
             signed = {**manifest, "sha256": _signature(manifest)}
             (fresh / MANIFEST).write_text(json.dumps(signed, indent=1), encoding="utf-8")
             for path in [*fresh.rglob("*"), fresh]:
-                _sync(path)
+                sync(path)
             fresh.rename(final)
-            _sync(self._folder)  # before older checkpoints are deleted
+            sync(self._folder)  # before older checkpoints are deleted
+            if is_first:
+                sync(self._run)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 
@@ -163,7 +174,10 @@ def _write_arrays(folder: Path, state: Any) -> None:
     with _orbax() as (orbax, args):
         try:
             orbax.save(folder, args=args.StandardSave(state))
-        except ValueError as error:  # what Orbax's writers raise for a full disk and the like
+        except ValueError as error:
+            # What Orbax's writers raise for a full disk and the like, and for other things too.
+            if not any(os.strerror(number) in str(error) for number in _OF_DISKS):
+                raise
             raise OSError(str(error).partition("\n")[0].rpartition('": ')[2]) from error
 
 
@@ -188,7 +202,7 @@ def _arrays(state: Any) -> dict[str, str]:
     }
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Have the disk hold a file, or the names in a folder."""
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -19,6 +19,7 @@ from maml_jax.errors import InputError, check_choice, check_count, check_number,
 
 DOWNSAMPLES = ("stride", "maxpool")
 SCHEDULES = ("cosine", "constant")
+NORM_ORDERS = ("norm-relu", "relu-norm")
 INNER_OPTIMIZERS = ("sgd", "momentum", "adam")
 NONFINITE = ("stop", "skip")
 RESUMABLE = ("updates", "nonfinite")
@@ -94,6 +95,15 @@ class ModelOptions:
     """Channels of each block of conv4, and of the first of resnet12."""
     hidden: tuple[int, ...] = (40, 40)
     """Widths of the hidden layers of mlp; of gru and lstm, which have one."""
+    batch_norm: bool | None = None
+    """Whether mlp normalises its hidden layers. None: where an example has several values."""
+    norm_order: str = "norm-relu"
+    """What comes first after a layer of conv4 or mlp: norm-relu or relu-norm."""
+    norm_epsilon: float = 1e-5
+    """What batch norm adds to the variance."""
+    input_range: tuple[float, float] = (0.0, 1.0)
+    """What the network is given for black and for white: -1 1 scales images to [-1, 1], 1 0 inverts
+    them."""
 
 
 @dataclass(frozen=True)
@@ -273,17 +283,19 @@ class Config(
         check_choice("algorithm", self.algorithm, registry.names("algorithms"))
         check_choice("model", self.model, registry.names("models"))
         check_choice("downsample", self.downsample, DOWNSAMPLES)
+        check_choice("norm_order", self.norm_order, NORM_ORDERS)
         check_choice("precision", self.precision, PRECISIONS)
         check_choice("differentiate", self.differentiate, get_args(Differentiate))
         check_choice("meta_schedule", self.meta_schedule, SCHEDULES)
         check_choice("nonfinite", self.nonfinite, NONFINITE)
         check_choice("image_fit", self.image_fit, FITS)
         check_choice("inner_optimizer", self.inner_optimizer, INNER_OPTIMIZERS)
-        for name in ("shots", "queries", "filters", "tasks", "updates", "updates_per_dispatch"):
+        for name in ("shots", "queries", "filters", "tasks", "updates_per_dispatch"):
             check_count(name, getattr(self, name))
         for name in ("validation_tasks", "checkpoint_every", "keep_checkpoints"):
             check_count(name, getattr(self, name))
-        for name in ("inner_steps", "evaluation_steps", "validate_every", "warm_up"):
+        # A run of weights that were imported may have no updates; training asks for at least one.
+        for name in ("updates", "inner_steps", "evaluation_steps", "validate_every", "warm_up"):
             check_count(name, getattr(self, name), least=0)
         check_count("ways", self.ways, least=2)
         for width in self.hidden:
@@ -293,7 +305,8 @@ class Config(
         for name in ("chunk", "inner_batch", "training_shots", "patience", "min_images"):
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name))
-        for name in ("inner_lr", "meta_lr", "inner_clip", "meta_clip"):
+        self._check_input_range()
+        for name in ("inner_lr", "meta_lr", "inner_clip", "meta_clip", "norm_epsilon"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise InputError(f"`{name}` was {value}; it must be a finite number above 0.")
@@ -308,6 +321,14 @@ class Config(
                 raise InputError(f"`adapts` was {self.adapts!r}; as a pattern: {error}.") from error
         self._check_algorithm_takes_options()
         return self
+
+    def _check_input_range(self) -> None:
+        ends = self.input_range
+        if len(ends) != 2 or not all(map(math.isfinite, ends)) or ends[0] == ends[1]:
+            raise InputError(
+                f"`input_range` was {ends}; it must be two finite numbers that differ: what the "
+                "network is given for black and for white."
+            )
 
     def _check_algorithm_takes_options(self) -> None:
         for name in _OF_SOME_ALGORITHMS:
@@ -328,7 +349,7 @@ class Config(
 def _check_type(name: str, value: Any, kind: Any) -> None:
     """Whether a value is of the type of its field; integers are floats too."""
     kinds = get_args(kind) if get_origin(kind) is UnionType else (kind,)
-    known = [int if get_origin(one) is tuple else one for one in kinds]
+    known = [get_args(one)[0] if get_origin(one) is tuple else one for one in kinds]
     for one in value if get_origin(kind) is tuple and isinstance(value, tuple) else [value]:
         fits = isinstance(one, tuple(known)) or (float in known and type(one) is int)
         if not fits or (isinstance(one, bool) and bool not in known):
@@ -336,18 +357,19 @@ def _check_type(name: str, value: Any, kind: Any) -> None:
             raise InputError(f"`{name}` was {value!r}; it must be {allowed}.")
 
 
-def read_config(run: Path) -> Config:
+def read_config(run: Path | str) -> Config:
     """The config of a run folder.
 
     Raises:
       InputError: there is none, or it is not a config of this version.
     """
-    path = run / "config.json"
+    path = Path(run, "config.json")
     if not path.is_file():
         raise InputError(f"`run` was {run}; it must be the folder of a run, with a config.json.")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))["config"]
-        values["hidden"] = tuple(values["hidden"])
+        for name in {"hidden", "input_range"} & values.keys():
+            values[name] = tuple(values[name])
         values["data_dir"] = values["data_dir"] and Path(values["data_dir"])
         config = Config(**values)
     except (OSError, ValueError, KeyError, TypeError) as error:

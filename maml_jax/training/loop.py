@@ -36,7 +36,8 @@ class Progress(NamedTuple):
     metrics: dict[str, float]
     """Means over the updates since the last time, `skipped` in all; empty if none was made."""
     failed: bool
-    """Whether the next update is not finite, and `nonfinite` is `"stop"`."""
+    """Whether the next update cannot be made: its tasks cannot be read, or it is not finite and
+    `nonfinite` is `"stop"`."""
 
 
 def run_updates(
@@ -72,7 +73,8 @@ def run_updates(
       The last state.
 
     Raises:
-      TrainingError: an update was not finite; `observe` was told, with the state before it.
+      TrainingError: an update was not finite, or its tasks cannot be read; `observe` was told,
+        with the state before it.
     """
     mesh = task_mesh(tasks_per_update)
     run = make_updates(
@@ -86,7 +88,10 @@ def run_updates(
         chunk=chunk,
     )
     done = int(state.update)
-    prefetcher = EpisodePrefetcher(source, tasks_per_update, state.key, mesh)
+    try:
+        prefetcher = EpisodePrefetcher(source, tasks_per_update, state.key, mesh)
+    except OSError as error:
+        raise _unread(done, error, state) from error
     state = jax.device_put(state, prefetcher.everywhere)
     # The first dispatches are short, so that the bar moves as soon as the program is compiled.
     longest = 1
@@ -94,9 +99,14 @@ def run_updates(
         bar.set_postfix_str("compiling")
         while done < updates:
             start, stop, failed = done, min(next_stop(done), updates), False
+            unread: OSError | None = None
             totals: Totals | None = None
             while done < stop and not failed:
-                block, n = prefetcher.next_block(done, stop)
+                try:
+                    block, n = prefetcher.next_block(done, stop)
+                except OSError as error:
+                    unread, failed = error, True
+                    break
                 state, totals, stopped = run(state, totals, block, min(n, longest))
                 failed, before, done = bool(stopped), done, int(state.update)
                 bar.update(done - before)
@@ -109,6 +119,8 @@ def run_updates(
                 metrics["skipped"] = skipped
             bar.set_postfix({name: f"{value:.3g}" for name, value in metrics.items()}, False)
             ended = observe(Progress(state, done, metrics, failed))
+            if unread is not None:
+                raise _unread(done, unread, state) from unread
             if failed:
                 raise TrainingError(
                     f"the loss of update {done + 1}, or what it would have made of the "
@@ -120,6 +132,12 @@ def run_updates(
             if ended:
                 break
     return state
+
+
+def _unread(done: int, error: OSError, state: State) -> TrainingError:
+    return TrainingError(
+        f"the examples of update {done + 1} cannot be read: {error}", on_one_device(state.meta)
+    )
 
 
 def on_one_device(tree: Any) -> Any:

@@ -39,13 +39,13 @@ def to_json(record: Any, **options: Any) -> str:
     return json.dumps(finite(record), allow_nan=False, **options)
 
 
-def read(run: Path) -> list[dict[str, Any]]:
+def read(run: Path | str) -> list[dict[str, Any]]:
     """The records of a run's log; a last line that was cut short is left out.
 
     Raises:
       InputError: another line is damaged.
     """
-    path = run / "metrics.jsonl"
+    path = Path(run, "metrics.jsonl")
     try:
         lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
         records = [json.loads(line) for line in lines[:-1]]

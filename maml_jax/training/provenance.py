@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import platform
 from importlib import metadata
 from pathlib import Path
@@ -11,13 +12,20 @@ import jax
 
 from maml_jax import losses
 from maml_jax.batching import task_mesh
+from maml_jax.cache import processor
 from maml_jax.data import DataSet
 from maml_jax.errors import InputError
+from maml_jax.kernels.native import compiler_version
 from maml_jax.training.config import RESUMABLE, Config
 from maml_jax.types import Loss
 from maml_jax.version import __version__
 
 _log = logging.getLogger("maml_jax")
+
+_SETTINGS = (
+    *("jax_default_prng_impl", "jax_threefry_partitionable"),  # which random numbers a key gives
+    *("jax_enable_x64", "jax_default_matmul_precision"),
+)
 
 
 class ExampleSpec(NamedTuple):
@@ -65,24 +73,44 @@ def examples_from(recorded: dict[str, Any]) -> ExampleSpec:
 
 
 def versions() -> dict[str, str]:
-    """Versions and device."""
+    """Versions and device, and what else the last bits depend on beside the config.
+
+    On a CPU these are the processor with its instructions, and the compiler of the convolutions.
+    """
     packages = ("jax", "jaxlib", "flax", "optax", "numpy")
     found = {name: metadata.version(name) for name in packages}
+    of_cpu = {}
+    if jax.default_backend() == "cpu":
+        of_cpu = {"processor": processor(), "compiler": compiler_version()}
     return {
         "python": platform.python_version(),
         "maml-jax": __version__,
         **found,
         "device": jax.devices()[0].device_kind,
+        **of_cpu,
+        **{name: str(getattr(jax.config, name)) for name in _SETTINGS},
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
     }
 
 
 def make(config: Config, data: DataSet) -> dict[str, Any]:
     """What decides a run, as JSON."""
+    left_out = getattr(data, "left_out", {})
+    return make_of(config, examples_of(config, data), data.fingerprint(), left_out)
+
+
+def make_of(
+    config: Config,
+    examples: ExampleSpec,
+    fingerprint: dict[str, Any] | None,
+    left_out: dict[str, int] | None = None,
+) -> dict[str, Any]:
+    """What decides a run, as JSON; no `fingerprint`: it was not trained on any data yet."""
     record = {
         "config": config.to_json(),
-        "data": data.fingerprint(),
-        "left_out": getattr(data, "left_out", {}),
-        "examples": _to_json(examples_of(config, data)),
+        "data": fingerprint,
+        "left_out": left_out or {},
+        "examples": _to_json(examples),
         "versions": versions() | {"devices": task_mesh(config.tasks).size},
     }
     return json.loads(json.dumps(record))
@@ -111,11 +139,18 @@ def check_data(run: Path, kept: dict[str, Any], data: DataSet) -> None:
       InputError: it is not.
     """
     now = json.loads(json.dumps(data.fingerprint()))
-    if kept["data"] != now:
+    if kept["data"] is not None and kept["data"] != now:
         raise InputError(
             f"`data_dir` held other data than {run} was trained on: "
             f"{_difference(kept['data'], now)}."
         )
+
+
+def is_training_data(kept: dict[str, Any], data: DataSet) -> bool:
+    """Whether `data` has the very examples of training, however it is called and split."""
+    was, now = kept["data"] or {}, data.fingerprint()
+    digests = [name for name in ("sha256_images", "sha256_examples") if name in now]
+    return any(was.get(name) == now[name] for name in digests)
 
 
 def warn_of_versions(run: Path, kept: dict[str, Any], now: dict[str, Any]) -> None:

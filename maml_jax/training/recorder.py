@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, cast
 import jax
 import numpy as np
 
+from maml_jax.errors import InputError
 from maml_jax.training import provenance
 from maml_jax.training.build import Problem
 from maml_jax.training.checkpoints import Checkpoints
@@ -32,7 +33,7 @@ class Outcome(NamedTuple):
 
 
 def train_run(
-    config: Config, run: Path, problem: Problem, state: State, *, quiet: bool = False
+    config: Config, run: Path | str, problem: Problem, state: State, *, quiet: bool = False
 ) -> Outcome:
     """Train in the folder `run` from `state` until `config.updates`, or until interrupted.
 
@@ -78,7 +79,8 @@ class RunRecorder:
     made again.
     """
 
-    def __init__(self, config: Config, run: Path, problem: Problem, state: State):
+    def __init__(self, config: Config, run: Path | str, problem: Problem, state: State):
+        run = Path(run)
         self._config, self._run = config, run
         self._provenance = provenance.make(config, problem.data)
         self._checkpoints = Checkpoints(run)
@@ -142,9 +144,14 @@ class RunRecorder:
     def _writing(self) -> Iterator[None]:
         try:
             yield
+        except InputError:
+            raise
         except OSError as error:
             kept = self._checkpoints.updates()
             last = f"The last checkpoint is of update {kept[-1]}" if kept else "There is none yet"
             raise TrainingError(
                 f"{self._run} cannot be written: {error}. {last}; --resume goes on from there."
             ) from error
+        except ValueError as error:  # no fault of the disk: by its own reason
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise TrainingError(f"{self._run} was not saved: {reason}") from error

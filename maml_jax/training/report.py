@@ -7,7 +7,7 @@ import jax
 
 from maml_jax.data import DataSet, TaskSource
 from maml_jax.errors import InputError
-from maml_jax.training import runs
+from maml_jax.training import metrics, runs
 from maml_jax.training.build import load_data
 from maml_jax.training.config import Config
 from maml_jax.training.plots import QUERIES_SHOWN, plot_curve, plot_episode
@@ -19,10 +19,12 @@ _log = logging.getLogger("maml_jax")
 
 
 def draw(
-    run: Path, config: Config, learner: MetaLearner, meta: Meta, data: DataSet | None
+    run: Path | str, config: Config, learner: MetaLearner, meta: Meta, data: DataSet | None
 ) -> list[Path]:
     """Draw the learning curve and, with `data`, an episode into a run's folder; the new files."""
-    figures = {"learning_curve.png": plot_curve(run)}
+    run = Path(run)
+    # A run of imported weights has learned nothing yet.
+    figures = {"learning_curve.png": plot_curve(run)} if metrics.read(run) else {}
     if data is not None:
         tasks = _test_tasks(config, data)
         key = jax.random.fold_in(jax.random.key(config.seed), 3)
@@ -43,7 +45,7 @@ def _test_tasks(config: Config, data: DataSet) -> TaskSource:
         return data.tasks("test", ways=config.ways, shots=config.shots, queries=config.queries)
 
 
-def redraw(run: Path) -> list[Path]:
+def redraw(run: Path | str) -> list[Path]:
     """Draw the pictures of a run again; without its data, the learning curve alone.
 
     Raises:

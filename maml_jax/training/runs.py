@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from maml_jax.adapters.flax import from_flax
+from maml_jax import registry
 from maml_jax.batching import task_mesh, tune
 from maml_jax.data import DataSet, TaskSource
 from maml_jax.data.sources import queries_in
@@ -21,8 +21,8 @@ from maml_jax.errors import InputError, check_choice, check_count
 from maml_jax.extras import require
 from maml_jax.training import evaluate as evaluation
 from maml_jax.training import metrics, provenance
-from maml_jax.training.build import Problem, build, build_learner, build_model, load_data
-from maml_jax.training.checkpoints import Checkpoints
+from maml_jax.training.build import Problem, build, build_learner, build_network, load_data
+from maml_jax.training.checkpoints import Checkpoints, sync
 from maml_jax.training.config import Config, read_config
 from maml_jax.training.provenance import ExampleSpec
 from maml_jax.training.schedule import outer_optimizer
@@ -79,7 +79,9 @@ class Restored(NamedTuple):
     provenance: dict[str, Any]
 
 
-def restore(run: Path, *, checkpoint: str = "latest", data_dir: Path | None = None) -> Restored:
+def restore(
+    run: Path | str, *, checkpoint: str = "latest", data_dir: Path | str | None = None
+) -> Restored:
     """A run as it was saved.
 
     Args:
@@ -91,6 +93,7 @@ def restore(run: Path, *, checkpoint: str = "latest", data_dir: Path | None = No
     Raises:
       InputError: as for `load`.
     """
+    run = Path(run)
     check_choice("checkpoint", checkpoint, ("latest", "best"))
     config = read_config(run)
     recorded = _read_record(run).get("examples")
@@ -98,7 +101,7 @@ def restore(run: Path, *, checkpoint: str = "latest", data_dir: Path | None = No
         examples = provenance.examples_of(config, load_data(_moved(config, data_dir)))
     else:
         examples = provenance.examples_from(recorded)
-    params, apply = from_flax(build_model(config, examples.input_shape, examples.outputs))
+    params, apply = build_network(config, examples.input_shape, examples.outputs)
     learner = build_learner(config, apply, examples.loss, examples.classes)
     update = None
     if checkpoint == "best":
@@ -112,7 +115,7 @@ def restore(run: Path, *, checkpoint: str = "latest", data_dir: Path | None = No
     return Restored(config, learner, params, examples, state, kept)
 
 
-def create(config: Config, run: Path) -> tuple[Config, Problem, State]:
+def create(config: Config, run: Path | str) -> tuple[Config, Problem, State]:
     """Check everything, then make the folder, with `config.json` in it.
 
     Returns:
@@ -121,11 +124,13 @@ def create(config: Config, run: Path) -> tuple[Config, Problem, State]:
     Raises:
       InputError: a bad config, data that does not allow it, or a folder that exists.
     """
+    run = Path(run)
     if os.path.lexists(run):
         raise InputError(
             f"`out` was {run}, which exists; name another, or go on with it by --resume."
         )
-    config = _from_anywhere(config.check())
+    config = from_anywhere(config.check())
+    check_count("updates", config.updates)
     problem = build(config)
     config = _as_the_data_allow(config, problem.data)
     source = training_tasks(config, problem.data)
@@ -137,7 +142,7 @@ def create(config: Config, run: Path) -> tuple[Config, Problem, State]:
         config = dataclasses.replace(config, chunk=chunk)
     with new_folder(run) as fresh:
         fresh.mkdir()
-        _write_record(fresh, provenance.make(config, problem.data))
+        write_record(fresh, provenance.make(config, problem.data))
     return config, problem, state
 
 
@@ -182,11 +187,20 @@ def training_tasks(config: Config, data: DataSet) -> TaskSource:
     )
 
 
-def _from_anywhere(config: Config) -> Config:
+def from_anywhere(config: Config) -> Config:
     """The config with absolute paths, so that its run can be resumed from any working directory."""
     data_dir = None if config.data_dir is None else config.data_dir.absolute()
-    data = str(Path(config.data).absolute()) if Path(config.data).exists() else config.data
-    return dataclasses.replace(config, data=data, data_dir=data_dir)
+    class_split = config.class_split
+    if class_split is not None and Path(class_split).is_file():
+        class_split = str(Path(class_split).absolute())
+    data = _from_anywhere_by_name(config.data)
+    return dataclasses.replace(config, data=data, data_dir=data_dir, class_split=class_split)
+
+
+def _from_anywhere_by_name(data: str) -> str:
+    """The absolute path, if `data` is one: a folder with the name of a data set is none."""
+    is_path = data not in registry.names("data") and Path(data).exists()
+    return str(Path(data).absolute()) if is_path else data
 
 
 def _start(config: Config, problem: Problem) -> State:
@@ -214,17 +228,19 @@ def new_folder(run: Path) -> Iterator[Path]:
             yield Path(folder, "run")
             run.absolute().parent.mkdir(parents=True, exist_ok=True)
             Path(folder, "run").rename(run)
+            sync(run.absolute().parent)
     except OSError as error:
         raise InputError(f"`out` was {run}; it cannot be made: {error.strerror}.") from error
 
 
 @contextmanager
-def locked(run: Path) -> Iterator[None]:
+def locked(run: Path | str) -> Iterator[None]:
     """Keep other processes from training in this folder; the system ends it with the process.
 
     Raises:
       InputError: another process trains there, or there is no such folder.
     """
+    run = Path(run)
     filelock = require("filelock", "cli")
     read_config(run)
     try:
@@ -234,7 +250,7 @@ def locked(run: Path) -> Iterator[None]:
         raise InputError(f"`run` was {run}, in which another process trains now.") from error
 
 
-def resume(run: Path, **changes: Any) -> tuple[Config, Problem, State]:
+def resume(run: Path | str, **changes: Any) -> tuple[Config, Problem, State]:
     """A run to go on with, from its newest whole checkpoint, or from the start if there is none.
 
     Args:
@@ -244,7 +260,10 @@ def resume(run: Path, **changes: Any) -> tuple[Config, Problem, State]:
     Raises:
       InputError: as for `load`, or the data is not that of training.
     """
+    run = Path(run)
     changes = {name: value for name, value in changes.items() if value is not None}
+    if "updates" in changes:
+        check_count("updates", changes["updates"])
     config = dataclasses.replace(read_config(run), **changes).check()
     problem = build(config)
     state = _start(config, problem)
@@ -256,27 +275,29 @@ def resume(run: Path, **changes: Any) -> tuple[Config, Problem, State]:
     provenance.check_config(run, kept, config)
     provenance.check_data(run, kept, problem.data)
     provenance.warn_of_versions(run, kept, now["versions"])
-    if changes:
-        _write_record(run, now)
+    if changes or kept["data"] is None:  # of an import, before it was trained
+        write_record(run, now)
     return config, problem, state
 
 
-def _moved(config: Config, data_dir: Path | None) -> Config:
-    return config if data_dir is None else dataclasses.replace(config, data_dir=data_dir)
+def _moved(config: Config, data_dir: Path | str | None) -> Config:
+    return config if data_dir is None else dataclasses.replace(config, data_dir=Path(data_dir))
 
 
 def _read_record(run: Path) -> dict[str, Any]:
     return json.loads((run / "config.json").read_text(encoding="utf-8"))
 
 
-def _write_record(run: Path, record: dict[str, Any]) -> None:
+def write_record(run: Path, record: dict[str, Any]) -> None:
     fresh = run / "config.new"
     fresh.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    sync(fresh)
     fresh.replace(run / "config.json")
+    sync(run)
 
 
 def evaluate(
-    run: Path,
+    run: Path | str,
     *,
     tasks: int = 1000,
     queries: int | None = None,
@@ -286,7 +307,7 @@ def evaluate(
     transductive: bool = True,
     per_step: bool = True,
     data: str | None = None,
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
     checkpoint: str = "latest",
     seed: int = 0,
     progress: Callable[[int], Any] = lambda _: None,
@@ -300,7 +321,7 @@ def evaluate(
       shots: support examples per class; None: those of training.
       steps: inner steps; None: the config's `evaluation_steps`.
       split: `test`, `val`, `train`, or of images `all`; None: `test`, but `all` of another data
-        set.
+        set. A copy of the training data, which its digest tells, is no other data set.
       transductive: as in `mj.evaluate`.
       per_step: as in `mj.evaluate`.
       data: another data set to test on, its images resized, and made grey or coloured, as those
@@ -313,14 +334,20 @@ def evaluate(
     Raises:
       InputError: an argument out of range, or a run that cannot be loaded.
     """
+    run = Path(run)
     check_count("tasks", tasks)
     restored = restore(run, checkpoint=checkpoint, data_dir=data_dir)
     config = _moved(restored.config, data_dir)
-    if data in (None, config.data):
+    if data is None or _from_anywhere_by_name(data) == config.data:
         tested, split = load_data(config), split or "test"
         provenance.check_data(run, restored.provenance, tested)
     else:
-        tested, split = _other_data(config, restored.examples, data), split or "all"
+        tested = _other_data(config, restored.examples, data)
+        if provenance.is_training_data(restored.provenance, tested):
+            # Else training classes would be among `all`.
+            tested, split = load_data(dataclasses.replace(config, data=data)), split or "test"
+            provenance.check_data(run, restored.provenance, tested)
+        split = split or "all"
     steps = config.evaluation_steps if steps is None else steps
     shots = config.shots if shots is None else shots
     if queries is None:

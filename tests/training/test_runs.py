@@ -344,7 +344,7 @@ def test_a_new_run_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs, "_write_record", interrupted)
+    monkeypatch.setattr(runs, "write_record", interrupted)
     with pytest.raises(KeyboardInterrupt):
         runs.create(SMALL, tmp_path / "run")
     assert list(tmp_path.iterdir()) == []

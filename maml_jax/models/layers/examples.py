@@ -29,6 +29,18 @@ class ModelConfig(Protocol):
     def hidden(self) -> tuple[int, ...]:
         """Widths of the hidden layers; a recurrent network has one."""
 
+    @property
+    def batch_norm(self) -> bool | None:
+        """Whether an MLP has batch norm; None: where an example has several values."""
+
+    @property
+    def norm_order(self) -> str:
+        """`"norm-relu"` or `"relu-norm"`, in Conv4 and MLP."""
+
+    @property
+    def norm_epsilon(self) -> float:
+        """What batch norm adds to the variance."""
+
 
 def image_size_and_channels(model: str, example_shape: Shape) -> tuple[int, int]:
     """Of examples that are square images, `[height, width, channels]`.
