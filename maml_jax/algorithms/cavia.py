@@ -54,7 +54,7 @@ def cavia(
     Raises:
       InputError: as `maml`; no `context_size`.
     """
-    check_count("context_size", context_size)
+    context_size = check_count("context_size", context_size)
     optimizer = inner_optimizer_from(inner_lr, inner_optimizer)
     return unrolled(
         apply,

@@ -10,7 +10,10 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from maml_jax.batching.devices import AXIS, default_mesh
+from maml_jax.core.checks import check_episodes
+from maml_jax.core.entry import CheckedValueAndGrad
 from maml_jax.errors import InputError, check_count
+from maml_jax.kernels.jax_internals import vary_like
 from maml_jax.types import Episode, Meta, MetaLearner, Metrics, Scalar
 
 
@@ -50,17 +53,20 @@ def over_tasks(learner: MetaLearner, chunk: int | None = None, mesh: Mesh | None
       leading axis of `episodes`.
 
     Raises:
-      InputError: `chunk` below 1, or a mesh without an axis `tasks`.
+      InputError: `chunk` below 1, or a mesh without an axis `tasks`; from `step`, episodes of
+        different numbers of tasks, of none, or one episode that has no axis of tasks.
     """
     if chunk is not None:
-        check_count("chunk", chunk)
+        chunk = check_count("chunk", chunk)
     if mesh is not None and AXIS not in mesh.axis_names:
         raise InputError(f"`mesh` had the axes {mesh.axis_names}; one must be named 'tasks'.")
 
     def step(
         meta: Meta, episodes: Episode, progress: float | Scalar = 1.0
     ) -> tuple[tuple[Scalar, Metrics], Meta]:
-        tasks = _count(episodes)
+        tasks = check_episodes(episodes)
+        if isinstance(learner.value_and_grad, CheckedValueAndGrad):
+            learner.value_and_grad.check_tasks(meta, episodes)
 
         def share(meta: Meta, dealt: Any, progress: Any) -> Any:
             size = default_chunk(meta, dealt[0]) if chunk is None else chunk
@@ -148,7 +154,7 @@ def _sum(one_task: Callable[[Meta, Any], Any], meta: Meta, dealt: Any, chunk: in
         lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
         jax.eval_shape(total, jax.tree.map(lambda leaf: leaf[0], chunks)),
     )
-    sums, _ = lax.scan(accumulate, zeros, chunks)
+    sums, _ = lax.scan(accumulate, vary_like(zeros, dealt), chunks)
     if whole < tasks:
         sums, _ = accumulate(sums, jax.tree.map(lambda leaf: leaf[whole:], dealt))
     return sums

@@ -65,6 +65,8 @@ class InnerRule(NamedTuple):
     """`weights(fast, frozen, step) -> params`"""
     update: Update
     """`update(meta, gradient, state, fast, step) -> (fast, state)`"""
+    meta_keys: tuple[str, ...] = ()
+    """The keys of the dict that `init` returns; none: it returns the weights as they are."""
 
 
 class ParamFilter(NamedTuple):

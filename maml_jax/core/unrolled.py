@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from maml_jax.core.checks import checked_loss
 from maml_jax.core.learner import inner_loop, learner_of, metrics_of
 from maml_jax.core.metagrad import Differentiate
 from maml_jax.core.rule import InnerRule, StepNumber
@@ -60,7 +61,7 @@ def unrolled(
 
     def loss_and_outputs(params: Params, query: Batch) -> tuple[Scalar, Examples]:
         outputs = apply(params, query.x)
-        return objective(outputs, query.y), outputs
+        return checked_loss(objective)(outputs, query.y), outputs
 
     def after_last_step(meta: Meta, episode: Episode, progress: Scalar) -> tuple[Scalar, Examples]:
         fast = loop(meta, episode.support, progress=progress).last
@@ -91,7 +92,7 @@ def unrolled(
         )
         return (value, metrics_of(value, outputs, episode.query)), grads
 
-    return learner_of(loop, value_and_grad, name)
+    return learner_of(loop, value_and_grad, name, objective)
 
 
 def _zeros_like(tree: Any) -> Any:

@@ -39,7 +39,7 @@ def learned_rates(inner_lr: float, adapts: Adapts | None = None) -> InnerRule:
         del step
         return _step(fast, gradient, meta["rates"]), state
 
-    return InnerRule(init, start, weights, update)
+    return InnerRule(init, start, weights, update, ("params", "rates"))
 
 
 def per_step(
