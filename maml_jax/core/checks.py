@@ -185,6 +185,16 @@ def _check_broadcast(loss: Loss, outputs: Examples, y: Examples) -> None:
         ) from error
 
 
+def check_integers(name: str, y: Examples) -> None:
+    """An `InputError` where `y` is no array of integer labels, of which there are prototypes."""
+    if not (_is_array(y) and jnp.issubdtype(y.dtype, jnp.integer) and y.ndim == 1):
+        found = y.dtype if _is_array(y) and y.ndim == 1 else _types(y)
+        raise InputError(
+            f"`{name}` was {found}; prototypes are of classes, so it must be integer labels, one "
+            "for each example: regression has none."
+        )
+
+
 def check_labels(name: str, y: Examples, ways: int) -> None:
     """An `InputError` where labels, of known values, are not all in 0 … ways − 1."""
     labels = known(y)

@@ -11,6 +11,7 @@ from maml_jax.core.checks import (
     check_batch,
     check_beside,
     check_episode,
+    check_integers,
     check_labels,
     check_meta,
     check_weights,
@@ -43,6 +44,8 @@ class _Labels(NamedTuple):
 
     loss: Loss
     outputs: StartOutputs
+    needs_classes: bool = False
+    """Whether they must be classes even where the loss takes others."""
 
     def check(
         self, name: str, meta: Meta, support: Batch, batch: Batch, y: Examples | None = None
@@ -51,14 +54,18 @@ class _Labels(NamedTuple):
 
         `y` has the labels, of any shape, where those of `batch` are shapes alone.
         """
-        with_classes = takes_classes(self.loss) and known(batch.y if y is None else y) is not None
+        y = batch.y if y is None else y
+        if self.needs_classes:
+            check_integers(f"{name}.y", y)
+        with_classes = self.needs_classes or takes_classes(self.loss)
+        with_classes = with_classes and known(y) is not None
         if not with_classes and not has_one_axis(batch.x):
             return  # for it is traced, if only for its shapes
         check_axis_of_examples(name, lambda x: self.outputs(meta, support, x), batch.x)
         if with_classes:
             outputs = jax.eval_shape(self.outputs, meta, support, batch.x)
             if hasattr(outputs, "shape") and outputs.shape:
-                check_labels(f"{name}.y", batch.y if y is None else y, outputs.shape[-1])
+                check_labels(f"{name}.y", y, outputs.shape[-1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +102,7 @@ def entry_points(
     start_outputs: StartOutputs,
     *,
     meta_keys: tuple[str, ...] = (),
+    needs_classes: bool = False,
     query_loss: Loss | None = None,
     reverse_only: Callable[[int | None], bool] = lambda steps: False,
     training_outputs: StartOutputs | None = None,
@@ -109,12 +117,13 @@ def entry_points(
       learner: the functions as they are.
       start_outputs: the network's outputs before the first step; of them only shapes are used.
       meta_keys: the keys of the meta-parameters; none: they are the weights.
+      needs_classes: the support set's labels must be classes, whatever the loss takes.
       query_loss: the meta-objective; None: the learner's loss.
       reverse_only: whether so many inner steps have no forward-mode derivative.
       training_outputs: as `start_outputs`, of what `value_and_grad` compares with the labels, where
         that is something else.
     """
-    labels = _Labels(learner.loss, start_outputs)
+    labels = _Labels(learner.loss, start_outputs, needs_classes)
     training = start_outputs if training_outputs is None else training_outputs
     apply = learner.predict
 
@@ -171,7 +180,7 @@ def entry_points(
         value_and_grad=CheckedValueAndGrad(
             jax.jit(learner.value_and_grad, inline=True),
             meta_keys,
-            _Labels(learner.loss, training),
+            _Labels(learner.loss, training, needs_classes),
             _Labels(learner.loss if query_loss is None else query_loss, training),
         ),
     )

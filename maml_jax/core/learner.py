@@ -90,6 +90,7 @@ def learner_of(
         learner,
         start_outputs,
         meta_keys=loop.rule.meta_keys,
+        needs_classes=loop.rule.needs_classes,
         query_loss=query_loss,
         reverse_only=lambda steps: (
             exact_in_reverse and (loop.inner_steps if steps is None else steps) > 1

@@ -67,6 +67,8 @@ class InnerRule(NamedTuple):
     """`update(meta, gradient, state, fast, step) -> (fast, state)`"""
     meta_keys: tuple[str, ...] = ()
     """The keys of the dict that `init` returns; none: it returns the weights as they are."""
+    needs_classes: bool = False
+    """Whether the support set's labels must be classes, whatever the loss takes."""
 
 
 class ParamFilter(NamedTuple):
