@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
-from jax.sharding import AxisType, Mesh, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, PartitionSpec
 
-from maml_jax.batching.devices import AXIS, default_mesh
+from maml_jax.batching.devices import AXIS, default_mesh, mesh_of
 from maml_jax.core.checks import check_episodes
 from maml_jax.core.entry import CheckedValueAndGrad
 from maml_jax.errors import InputError, check_count
@@ -73,7 +73,7 @@ def over_tasks(learner: MetaLearner, chunk: int | None = None, mesh: Mesh | None
             sums = _sum(_one_task(learner, progress), meta, dealt, size)
             return jax.tree.map(lambda leaf: leaf / tasks, sums)
 
-        devices = default_mesh(tasks) if mesh is None else mesh
+        devices = mesh or mesh_of(episodes) or default_mesh(tasks)
         if devices is None:
             return share(meta, (episodes, None), progress)
         return _over_devices(share, devices)(meta, episodes, jnp.asarray(progress))
@@ -160,12 +160,18 @@ def _sum(one_task: Callable[[Meta, Any], Any], meta: Meta, dealt: Any, chunk: in
     return sums
 
 
-def _over_devices(share: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+def _over_devices(share: Callable[..., Any], mesh: Mesh | AbstractMesh) -> Callable[..., Any]:
     """The sum over all devices of what `share` computes of each device's tasks."""
     devices = mesh.shape[AXIS]
-    # Explicit axes would have every caller place the episodes by hand.
-    automatic = (AxisType.Auto,) * len(mesh.axis_names)
-    mesh = Mesh(mesh.devices, mesh.axis_names, axis_types=automatic)
+    context = jax.sharding.get_abstract_mesh()
+    explicit = AxisType.Explicit in context.axis_types
+    if not explicit:
+        # Explicit axes would have every caller place the episodes by hand.
+        automatic = (AxisType.Auto,) * len(mesh.axis_names)
+        if isinstance(mesh, AbstractMesh):
+            mesh = AbstractMesh(mesh.axis_sizes, mesh.axis_names, axis_types=automatic)
+        else:
+            mesh = Mesh(mesh.devices, mesh.axis_names, axis_types=automatic)
 
     def total(meta: Meta, episodes: Episode, progress: Any) -> Any:
         tasks = _count(episodes)
@@ -178,19 +184,23 @@ def _over_devices(share: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
         # Unchecked, a device differentiates by itself. With the check on, the *inner* gradient in
         # replicated weights would be summed over the devices, and a loop in anyone's model that
         # starts from zeros would have to say that they vary.
+        specs = PartitionSpec(), PartitionSpec(AXIS) if even else PartitionSpec(), PartitionSpec()
+        arguments: tuple[Any, ...] = (meta, episodes, progress)
+        if explicit:  # `jax.set_mesh` is in force: the caller's mesh, with the axes that it has
+            arguments = tuple(map(_placed, arguments, specs))
         return jax.shard_map(
             local,
-            mesh=mesh,
-            in_specs=(
-                PartitionSpec(),
-                PartitionSpec(AXIS) if even else PartitionSpec(),
-                PartitionSpec(),
-            ),
+            mesh=None if explicit else mesh,
+            in_specs=specs,
             out_specs=PartitionSpec(),
             check_vma=False,
-        )(meta, episodes, progress)
+        )(*arguments)
 
     return total
+
+
+def _placed(tree: Any, spec: PartitionSpec) -> Any:
+    return jax.tree.map(lambda leaf: jax.reshard(leaf, spec), tree)
 
 
 def _deal(episodes: Episode, each: int) -> tuple[Episode, jax.Array]:

@@ -187,11 +187,11 @@ def _check_broadcast(loss: Loss, outputs: Examples, y: Examples) -> None:
 
 def check_integers(name: str, y: Examples) -> None:
     """An `InputError` where `y` is no array of integer labels, of which there are prototypes."""
-    if not (_is_array(y) and jnp.issubdtype(y.dtype, jnp.integer) and y.ndim == 1):
-        found = y.dtype if _is_array(y) and y.ndim == 1 else _types(y)
+    if not (_is_array(y) and jnp.issubdtype(y.dtype, jnp.integer)):
+        found = y.dtype if _is_array(y) else _types(y)
         raise InputError(
-            f"`{name}` was {found}; prototypes are of classes, so it must be integer labels, one "
-            "for each example: regression has none."
+            f"`{name}` was {found}; prototypes are of classes, so it must be integer labels: "
+            "regression has none."
         )
 
 

@@ -81,7 +81,10 @@ class ParamFilter(NamedTuple):
         if self.adapts is not None:
             paths = list(by_path(params))
             if not any(map(self.adapts, paths)):
-                raise InputError(f"`adapts` matched no weight; the paths are {', '.join(paths)}.")
+                raise InputError(
+                    f"`adapts` matched no weight; the paths are {', '.join(paths)}: pass a "
+                    "predicate on them."
+                )
         return params
 
     def split(self, params: Params) -> tuple[Fast, Frozen]:

@@ -12,6 +12,7 @@ from maml_jax.core.checks import checked_loss
 from maml_jax.core.learner import inner_loop, learner_of, metrics_of
 from maml_jax.core.metagrad import Differentiate
 from maml_jax.core.rule import InnerRule, StepNumber
+from maml_jax.kernels.jax_internals import vary_like
 from maml_jax.losses import softmax_cross_entropy
 from maml_jax.types import (
     Apply,
@@ -75,6 +76,7 @@ def unrolled(
             # A step of weight 0 computes nothing, and `checkpoint` stores nothing but the weights.
             computed = jax.checkpoint(loss_and_outputs)
             absent = _zeros_like(jax.eval_shape(loss_and_outputs, params, episode.query))
+            absent = vary_like(absent, (params, episode.query))
             value, outputs = lax.cond(share > 0, computed, lambda *_: absent, params, episode.query)
             return share * value, outputs
 

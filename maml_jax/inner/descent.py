@@ -3,6 +3,7 @@
 import optax
 
 from maml_jax.core.rule import Adapts, Fast, Frozen, InnerRule, ParamFilter, State, StepNumber
+from maml_jax.core.trees import by_path
 from maml_jax.errors import InputError, check_number
 from maml_jax.types import Batch, Meta, Params, Scalar
 
@@ -34,6 +35,21 @@ def descent(optimizer: optax.GradientTransformation, adapts: Adapts | None = Non
         return optax.apply_updates(fast, updates), state
 
     return InnerRule(selected.check, start, weights, update)
+
+
+def leaving_some(rule: InnerRule, adapts: Adapts) -> InnerRule:
+    """`rule`, whose `init` refuses weights that all adapt: those that should not were not found."""
+
+    def init(params: Params) -> Meta:
+        meta, paths = rule.init(params), list(by_path(params))
+        if all(map(adapts, paths)):
+            raise InputError(
+                f"`adapts` matched every weight, so the head would adapt too; the paths are "
+                f"{', '.join(paths)}: pass a predicate that leaves those of the head."
+            )
+        return meta
+
+    return rule._replace(init=init)
 
 
 def inner_optimizer_from(
