@@ -44,9 +44,7 @@ def check_number(name: str, value: Any, *, above_zero: bool = False) -> float:
     """
     number = _real(value)
     if number is None or not 0 <= number < math.inf:
-        raise InputError(
-            f"`{name}` was {shown(value)}; it must be a finite number of at least 0."
-        )
+        raise InputError(f"`{name}` was {shown(value)}; it must be a finite number of at least 0.")
     if above_zero and number == 0:
         raise InputError(f"`{name}` was {shown(value)}; it must be above 0.")
     return number
@@ -70,7 +68,9 @@ def _integer(value: Any) -> int | None:
 
 def _real(value: Any) -> float | None:
     """The number, or None where `value` is no real scalar."""
-    complex_or_text = isinstance(value, complex | str | bytes) or _dtype(value).startswith("complex")
+    complex_or_text = isinstance(value, complex | str | bytes) or _dtype(value).startswith(
+        "complex"
+    )
     if complex_or_text or _is_bool(value) or getattr(value, "shape", ()) != ():
         return None
     try:

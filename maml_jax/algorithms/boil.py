@@ -40,7 +40,15 @@ def boil(
     """
     return unrolled(
         apply,
-        leaving_some(descent(inner_optimizer_from(inner_lr, inner_optimizer), adapts), adapts),
+        leaving_some(
+            descent(
+                inner_optimizer_from(
+                    inner_lr, inner_optimizer, differentiated=differentiate != "first_order"
+                ),
+                adapts,
+            ),
+            adapts,
+        ),
         name="boil",
         inner_steps=inner_steps,
         loss=loss,

@@ -51,7 +51,8 @@ def maml_plus_plus(
       batch_size: as in `maml`.
       learn_rates: learn a rate for each array of weights and each step.
       norm_per_step: learn batch norm's scales and biases for each step; they do not adapt. A
-        weight is batch norm's if the name of a layer around it contains "norm".
+        norm is known by its name ("norm" or "bn" with a number), or as a layer that holds a scale
+        and a bias, vectors of one length, and nothing else; the log says if none is found.
       multi_step_until: $p_0$; 0 has the last step's loss alone.
       second_order_from: before this progress the inner gradients are constants.
 

@@ -38,7 +38,9 @@ def check_meta(meta: Meta, keys: tuple[str, ...]) -> None:
     Bare weights are the likely cause.
     """
     if keys and not (isinstance(meta, Mapping) and set(keys) <= set(meta)):
-        found = f"a dict of {', '.join(map(str, meta))}" if isinstance(meta, Mapping) else shown(meta)
+        found = (
+            f"a dict of {', '.join(map(str, meta))}" if isinstance(meta, Mapping) else shown(meta)
+        )
         raise InputError(
             f"`meta` was {found[:200]}; it must hold {', '.join(keys)}: call "
             "`learner.init(params)` first, and pass what it returns."

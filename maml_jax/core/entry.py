@@ -123,8 +123,9 @@ def entry_points(
       training_outputs: as `start_outputs`, of what `value_and_grad` compares with the labels, where
         that is something else.
     """
+    start_outputs = jax.jit(start_outputs)  # of which JAX remembers the shapes
     labels = _Labels(learner.loss, start_outputs, needs_classes)
-    training = start_outputs if training_outputs is None else training_outputs
+    training = start_outputs if training_outputs is None else jax.jit(training_outputs)
     apply = learner.predict
 
     def check(meta: Meta, support: Batch, steps: int | None) -> int | None:
