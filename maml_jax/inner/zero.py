@@ -58,7 +58,7 @@ def _with_slope(value: Array, slope: Array) -> Array:
 
 def _little(leaf: Array) -> float:
     """So little that it is no gradient, and enough that its square is above zero."""
-    return float(2 * jnp.sqrt(jnp.finfo(leaf.dtype).tiny))
+    return 2 * float(jnp.finfo(leaf.dtype).tiny) ** 0.5
 
 
 def _nan_at(optimizer: optax.GradientTransformation, gradient: Array) -> bool:
