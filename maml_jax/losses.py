@@ -13,9 +13,9 @@ def softmax_cross_entropy(
 ) -> Scalar:
     r"""Mean softmax cross-entropy, $-\frac1n\sum_i \log\mathrm{softmax}(z_i)_{y_i}$, in nats.
 
-    A label outside of `[0, ways)` makes the loss and its gradient NaN. Where labels are known, which
-    they are not under `jit`, learners refuse them instead. Labels that count from 1 are a likely
-    cause: subtract 1.
+    A label outside of `[0, ways)` makes the loss and its gradient NaN. Where labels are known,
+    which they are not under `jit`, learners refuse them instead. Labels that count from 1 are a
+    likely cause: subtract 1.
 
     Args:
       logits: before any softmax.

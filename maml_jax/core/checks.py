@@ -122,7 +122,8 @@ def check_beside(support_x: Examples, x: Examples) -> None:
         for tree in (support_x, x)
     )
     uneven = max(len(_lengths(support_x)), len(_lengths(x))) > 1
-    if jax.tree.structure(support_x) != jax.tree.structure(x) or one != other or uneven:
+    same = bool(jax.tree.structure(support_x) == jax.tree.structure(x))
+    if not same or one != other or uneven:
         raise InputError(
             f"`x` was {_types(x)}; it must be [examples, …] like the support set's, which is "
             f"{_types(support_x)}."
@@ -140,7 +141,7 @@ def check_arrays(name: str, tree: PyTree) -> None:
 
 
 def count_examples(batch: Batch) -> int:
-    """How many examples there are, for who takes some; an `InputError` where arrays differ in it."""
+    """How many examples there are, for who takes some; an `InputError` where arrays differ."""
     lengths = _lengths(batch)
     if len(lengths) != 1 or not all(map(np.ndim, jax.tree.leaves(batch))):
         raise InputError(
@@ -158,7 +159,7 @@ def checked_loss(loss: Loss) -> Loss:
         value = loss(outputs, y)
         if np.shape(value) != ():
             raise InputError(
-                f"`loss` returned {_types(value)}; it must return one number, the mean over examples."
+                f"`loss` returned {_types(value)}; it must return one number, a mean over examples."
             )
         return value
 

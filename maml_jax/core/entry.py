@@ -188,7 +188,7 @@ def entry_points(
 
 
 def _check_mode(reverse_only: bool, tree: Any) -> None:
-    """An `InputError` where the caller differentiates in forward mode what only reverse mode can."""
+    """An `InputError` where forward mode is asked of what only reverse mode can do."""
     if reverse_only and in_forward_mode(tree):
         raise InputError(
             '`differentiate` was "mixed", which has no forward-mode derivative (`jax.jvp`, '

@@ -13,7 +13,7 @@ _log = logging.getLogger("maml_jax")
 
 
 def safe_at_zero(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
-    """`optimizer`, with a finite derivative of its update where all that a norm is taken of is zero.
+    """`optimizer`, with a finite derivative of its update where a norm is taken of zeros.
 
     The norm of a gradient has no derivative at zero, so that clipping by it makes a NaN of the
     meta-gradient, though the update is then the gradient itself. There the derivative is taken a

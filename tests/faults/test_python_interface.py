@@ -453,9 +453,7 @@ def test_forward_mode_works_or_says_what_does(differentiate):
 
 def tempered(t, loss=mj.losses.softmax_cross_entropy, differentiate="mixed"):
     """The query loss of a learner whose model closes over `t`."""
-    learner = mj.maml(
-        lambda p, x: APPLY(p, x) * t, 0.1, 3, loss=loss, differentiate=differentiate
-    )
+    learner = mj.maml(lambda p, x: APPLY(p, x) * t, 0.1, 3, loss=loss, differentiate=differentiate)
     return learner.value_and_grad(PARAMS, ONE)[0][0]
 
 
@@ -525,9 +523,7 @@ def test_large_integers_stay_exact():
 
 MOVED = {
     "maml": lambda: mj.maml(APPLY, 0.1, 3),
-    "adam": lambda: mj.maml(
-        APPLY, inner_steps=2, inner_optimizer=optax.adam(0.1, eps_root=1e-8)
-    ),
+    "adam": lambda: mj.maml(APPLY, inner_steps=2, inner_optimizer=optax.adam(0.1, eps_root=1e-8)),
     "imaml": lambda: mj.imaml(APPLY, 0.1, 3),
     "maml_plus_plus": lambda: mj.maml_plus_plus(APPLY, 0.1, 2),
     "proto_maml": lambda: mj.proto_maml(APPLY, 0.1, 2),
@@ -758,7 +754,9 @@ def test_no_steps_one_class_and_one_example(name):
 def test_empty_sets_are_refused(part):
     """An empty query: one line."""
     episode = ONE._replace(**{part: task(ONE.support, slice(0))})
-    refused(lambda: mj.maml(APPLY, 0.1).value_and_grad(PARAMS, episode), f"`{part}`", "at least one")
+    refused(
+        lambda: mj.maml(APPLY, 0.1).value_and_grad(PARAMS, episode), f"`{part}`", "at least one"
+    )
 
 
 def test_one_example_by_itself_is_refused_by_classify():
