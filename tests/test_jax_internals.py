@@ -12,8 +12,11 @@ MODULE = PACKAGE / "kernels" / "jax_internals.py"
 NAMES = {
     "jax.config.jax_default_matmul_precision",
     "jax.core.ShapedArray",
+    "jax.core.Tracer",
+    "jax.core.eval_jaxpr",
     "jax.custom_derivatives.SymbolicZero",
     "jax.extend.core.Primitive",
+    "jax.interpreters.ad.JVPTracer",
     "jax.interpreters.ad.defbilinear",
     "jax.interpreters.batching.primitive_batchers",
     "jax.interpreters.mlir.lower_fun",

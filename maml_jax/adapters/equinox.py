@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import jax
 
+from maml_jax.adapters.inputs import inputs_of
 from maml_jax.errors import InputError
 from maml_jax.extras import require
 from maml_jax.types import Apply, Examples, Params
@@ -20,7 +21,7 @@ def from_equinox(module: "eqx.Module", *, batched: bool = False) -> tuple[Params
     over the leading axis of `x`.
 
     Args:
-      module: a module that is called with one argument.
+      module: a module that is called with one argument, or with the parts of `x`, a tuple.
       batched: True: the module takes a batch, `[examples, …]`, and is called with `x` as it is.
 
     Returns:
@@ -54,6 +55,7 @@ def from_equinox(module: "eqx.Module", *, batched: bool = False) -> tuple[Params
 
     def apply(params: Params, x: Examples, /) -> Examples:
         whole = eqx.combine(params, rest)
-        return whole(x) if batched else jax.vmap(whole)(x)
+        inputs = inputs_of(whole.__call__, x)
+        return whole(*inputs) if batched else jax.vmap(whole)(*inputs)
 
     return weights, apply

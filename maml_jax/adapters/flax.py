@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import errors, linen, nnx
 
+from maml_jax.adapters.inputs import inputs_of
 from maml_jax.errors import InputError
 from maml_jax.types import Apply, Examples, Params
 
@@ -22,7 +23,7 @@ def from_flax(model: nnx.Module | linen.Module) -> tuple[Params, Apply]:
 
     Args:
       model: an NNX module, or a Linen module bound to its variables, `module.bind(variables)`. It
-        takes a batch, `[examples, …]`.
+        takes a batch, `[examples, …]`; a model of several inputs gets the parts of `x`, a tuple.
 
     Returns:
       The weights, and the model as a function of them.
@@ -61,7 +62,7 @@ def _from_nnx(model: nnx.Module) -> tuple[Params, Apply]:
         nnx.replace_by_pure_dict(state, params)
         copy = nnx.merge(definition, state, rest, copy=True)
         before = _numbers_drawn(copy)
-        outputs = copy(x)
+        outputs = copy(*inputs_of(copy.__call__, x))
         if [*map(id, before)] != [*map(id, _numbers_drawn(copy))]:  # under jit they have no values
             raise InputError(
                 "`model` draws random numbers, which would be the same in every call; turn that "
@@ -114,7 +115,11 @@ def _from_linen(model: linen.Module) -> tuple[Params, Apply]:
         )
         try:
             with linen.intercept_methods(_refuse_running_averages):
-                outputs, _ = module.apply({"params": everything, **rest}, x, mutable=list(rest))
+                outputs, _ = module.apply(
+                    {"params": everything, **rest},
+                    *inputs_of(module.__call__, x),
+                    mutable=list(rest),
+                )
         except errors.InvalidRngError as error:
             raise InputError(
                 "`model` draws random numbers, which would be the same in every call; build it "

@@ -38,7 +38,12 @@ def anil(
     """
     return unrolled(
         apply,
-        descent(inner_optimizer_from(inner_lr, inner_optimizer), adapts),
+        descent(
+            inner_optimizer_from(
+                inner_lr, inner_optimizer, differentiated=differentiate != "first_order"
+            ),
+            adapts,
+        ),
         name="anil",
         inner_steps=inner_steps,
         loss=loss,

@@ -6,7 +6,7 @@ from maml_jax.algorithms.anil import is_head
 from maml_jax.core.metagrad import Differentiate
 from maml_jax.core.rule import Adapts
 from maml_jax.core.unrolled import unrolled
-from maml_jax.inner import descent, inner_optimizer_from
+from maml_jax.inner import descent, inner_optimizer_from, leaving_some
 from maml_jax.losses import softmax_cross_entropy
 from maml_jax.types import Apply, Loss, MetaLearner
 
@@ -35,11 +35,20 @@ def boil(
 
     for the body's weights b and the head's h. Oh, Yoo, Kim, Yun: "BOIL: Towards Representation
     Change for Few-shot Learning", ICLR 2021. `adapts` tells the body by its paths; the other
-    arguments, result and errors are those of `maml`.
+    arguments, result and errors are those of `maml`, and from `init` an `adapts` that leaves no
+    head.
     """
     return unrolled(
         apply,
-        descent(inner_optimizer_from(inner_lr, inner_optimizer), adapts),
+        leaving_some(
+            descent(
+                inner_optimizer_from(
+                    inner_lr, inner_optimizer, differentiated=differentiate != "first_order"
+                ),
+                adapts,
+            ),
+            adapts,
+        ),
         name="boil",
         inner_steps=inner_steps,
         loss=loss,

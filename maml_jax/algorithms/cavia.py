@@ -54,8 +54,10 @@ def cavia(
     Raises:
       InputError: as `maml`; no `context_size`.
     """
-    check_count("context_size", context_size)
-    optimizer = inner_optimizer_from(inner_lr, inner_optimizer)
+    context_size = check_count("context_size", context_size)
+    optimizer = inner_optimizer_from(
+        inner_lr, inner_optimizer, differentiated=differentiate != "first_order"
+    )
     return unrolled(
         apply,
         context(optimizer, context_size, adapts, check_seed("seed", seed)),

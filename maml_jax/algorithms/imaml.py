@@ -4,6 +4,7 @@ import optax
 
 from maml_jax.core.implicit import Solver, implicit
 from maml_jax.core.rule import Adapts
+from maml_jax.errors import check_number
 from maml_jax.inner import descent, inner_optimizer_from, proximal
 from maml_jax.losses import softmax_cross_entropy
 from maml_jax.types import Apply, Loss, MetaLearner
@@ -58,6 +59,7 @@ def imaml(
       InputError: as `maml`; λ or η not above 0, an unknown `solver`, no `solver_steps`, negative
         `damping`.
     """
+    regularization = check_number("regularization", regularization, above_zero=True)
     rule = descent(inner_optimizer_from(inner_lr, inner_optimizer), adapts)
     return implicit(
         apply,

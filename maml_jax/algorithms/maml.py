@@ -51,7 +51,12 @@ def maml(
     """
     return unrolled(
         apply,
-        descent(inner_optimizer_from(inner_lr, inner_optimizer), adapts),
+        descent(
+            inner_optimizer_from(
+                inner_lr, inner_optimizer, differentiated=differentiate != "first_order"
+            ),
+            adapts,
+        ),
         name="maml",
         inner_steps=inner_steps,
         loss=loss,

@@ -51,7 +51,8 @@ def maml_plus_plus(
       batch_size: as in `maml`.
       learn_rates: learn a rate for each array of weights and each step.
       norm_per_step: learn batch norm's scales and biases for each step; they do not adapt. A
-        weight is batch norm's if the name of a layer around it contains "norm".
+        norm is known by its name ("norm" or "bn" with a number), or as a layer that holds a scale
+        and a bias, vectors of one length, and nothing else; the log says if none is found.
       multi_step_until: $p_0$; 0 has the last step's loss alone.
       second_order_from: before this progress the inner gradients are constants.
 
@@ -63,10 +64,8 @@ def maml_plus_plus(
       InputError: as `maml`; `multi_step_until` or `second_order_from` outside [0, 1].
     """
     steps = check_count("inner_steps", inner_steps)
-    fractions = {"multi_step_until": multi_step_until, "second_order_from": second_order_from}
-    for name, value in fractions.items():
-        if check_number(name, value) > 1:
-            raise InputError(f"`{name}` was {value}; it is a part of training, in 0 to 1.")
+    multi_step_until = _part("multi_step_until", multi_step_until)
+    second_order_from = _part("second_order_from", second_order_from)
 
     def step_weights(progress: Scalar) -> Float[Array, " inner_steps"]:
         others = jnp.maximum((1 - progress / multi_step_until) / steps, 0.03 / steps)
@@ -92,3 +91,11 @@ def maml_plus_plus(
         batch_size=batch_size,
         step_weights=step_weights if multi_step_until else None,
     )
+
+
+def _part(name: str, value: float) -> float:
+    """`value` if it is a part of training, in 0 to 1."""
+    part = check_number(name, value)
+    if part > 1:
+        raise InputError(f"`{name}` was {part}; it is a part of training, in 0 to 1.")
+    return part

@@ -37,7 +37,7 @@ def meta_curvature(
     """
     return unrolled(
         apply,
-        curvature(inner_optimizer_from(inner_lr, inner_optimizer), adapts),
+        curvature(inner_optimizer_from(inner_lr, inner_optimizer, differentiated=True), adapts),
         name="meta_curvature",
         inner_steps=inner_steps,
         loss=loss,

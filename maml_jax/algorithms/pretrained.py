@@ -6,6 +6,8 @@ import optax
 from jaxtyping import Array, Float
 
 from maml_jax.algorithms.fomaml import fomaml
+from maml_jax.core.checks import checked_loss
+from maml_jax.core.entry import entry_points
 from maml_jax.core.rule import Adapts
 from maml_jax.errors import check_count
 from maml_jax.inner import without_head
@@ -71,6 +73,8 @@ def pretrained(
     Raises:
       InputError: as `maml`; from `init` with `classes`, no such head.
     """
+    if classes is not None:
+        classes = check_count("classes", classes, least=2)
     tuned = fomaml(
         apply,
         inner_lr,
@@ -87,7 +91,6 @@ def pretrained(
         tuned.init(params)
         if classes is None:
             return params
-        check_count("classes", classes, least=2)
         size, _ = check_head(params, head)
         dtype = jnp.result_type(*jax.tree.leaves(params))
         kernel, bias = jnp.zeros((size, classes), dtype), jnp.zeros(classes, dtype)
@@ -106,11 +109,11 @@ def pretrained(
         meta: Meta, episode: Episode, progress: float | Scalar = 1.0
     ) -> tuple[tuple[Scalar, Metrics], Meta]:
         del progress
-        x, y = (jnp.concatenate(both) for both in zip(*episode, strict=True))
+        x, y = jax.tree.map(lambda s, q: jnp.concatenate([s, q]), *episode)
 
         def total_loss(meta: Meta) -> tuple[Scalar, Examples]:
             outputs = training_outputs(meta, x)
-            return loss(outputs, y), outputs
+            return checked_loss(loss)(outputs, y), outputs
 
         (value, outputs), grads = jax.value_and_grad(total_loss, has_aux=True)(meta)
         metrics = {"loss": value}
@@ -134,11 +137,26 @@ def pretrained(
     ) -> Examples:
         return tuned.classify(weights(meta), support, x, transductive=transductive, steps=steps)
 
-    return tuned._replace(
+    def untrained(meta: Meta, support: Batch, x: Examples) -> Examples:
+        del support
+        return apply(weights(meta), x)
+
+    def untrained_in_training(meta: Meta, support: Batch, x: Examples) -> Examples:
+        del support
+        return training_outputs(meta, x)
+
+    learner = tuned._replace(
         init=init,
         adapt=adapt,
         trajectory=trajectory,
         classify=classify,
         value_and_grad=value_and_grad,
         description=tuned.description.replace("fomaml", "pretrained"),
+    )
+    return entry_points(
+        learner,
+        untrained,
+        meta_keys=() if classes is None else ("params", "classifier"),
+        query_loss=loss,
+        training_outputs=untrained_in_training,
     )

@@ -53,7 +53,12 @@ def proto_maml(
       InputError: as `maml`; labels that are not integers, for regression has no prototypes; from
         `init`, no such head, or one with a single output.
     """
-    rule = descent(inner_optimizer_from(inner_lr, inner_optimizer), adapts)
+    rule = descent(
+        inner_optimizer_from(
+            inner_lr, inner_optimizer, differentiated=differentiate != "first_order"
+        ),
+        adapts,
+    )
     return unrolled(
         apply,
         from_prototypes(rule, features or without_head(apply, head), head),

@@ -2,9 +2,10 @@
 
 import logging
 import os
+from typing import Any
 
 import jax
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AbstractMesh, AxisType, Mesh
 
 from maml_jax.errors import InputError, check_count
 
@@ -80,6 +81,18 @@ def default_mesh(tasks: int) -> Mesh | None:
         _tell_of_idle_cores()
         return None
     return task_mesh(tasks) if jax.local_device_count() > 1 else None
+
+
+def mesh_of(episodes: Any) -> Mesh | AbstractMesh | None:
+    """The mesh that the caller dealt the episodes over, if it has the axis `tasks`, explicitly."""
+    for leaf in jax.tree.leaves(episodes):
+        sharding = getattr(jax.typeof(leaf), "sharding", None)
+        mesh = getattr(sharding, "mesh", None)
+        if mesh is None or AXIS not in mesh.axis_names:
+            continue
+        if dict(zip(mesh.axis_names, mesh.axis_types, strict=True))[AXIS] == AxisType.Explicit:
+            return mesh
+    return None
 
 
 def _tell_of_idle_cores() -> None:

@@ -7,10 +7,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
-from jax.sharding import AxisType, Mesh, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, PartitionSpec
 
-from maml_jax.batching.devices import AXIS, default_mesh
+from maml_jax.batching.devices import AXIS, default_mesh, mesh_of
+from maml_jax.core.checks import check_episodes
+from maml_jax.core.entry import CheckedValueAndGrad
 from maml_jax.errors import InputError, check_count
+from maml_jax.kernels.jax_internals import vary_like
 from maml_jax.types import Episode, Meta, MetaLearner, Metrics, Scalar
 
 
@@ -50,24 +53,27 @@ def over_tasks(learner: MetaLearner, chunk: int | None = None, mesh: Mesh | None
       leading axis of `episodes`.
 
     Raises:
-      InputError: `chunk` below 1, or a mesh without an axis `tasks`.
+      InputError: `chunk` below 1, or a mesh without an axis `tasks`; from `step`, episodes of
+        different numbers of tasks, of none, or one episode that has no axis of tasks.
     """
     if chunk is not None:
-        check_count("chunk", chunk)
+        chunk = check_count("chunk", chunk)
     if mesh is not None and AXIS not in mesh.axis_names:
         raise InputError(f"`mesh` had the axes {mesh.axis_names}; one must be named 'tasks'.")
 
     def step(
         meta: Meta, episodes: Episode, progress: float | Scalar = 1.0
     ) -> tuple[tuple[Scalar, Metrics], Meta]:
-        tasks = _count(episodes)
+        tasks = check_episodes(episodes)
+        if isinstance(learner.value_and_grad, CheckedValueAndGrad):
+            learner.value_and_grad.check_tasks(meta, episodes)
 
         def share(meta: Meta, dealt: Any, progress: Any) -> Any:
             size = default_chunk(meta, dealt[0]) if chunk is None else chunk
             sums = _sum(_one_task(learner, progress), meta, dealt, size)
             return jax.tree.map(lambda leaf: leaf / tasks, sums)
 
-        devices = default_mesh(tasks) if mesh is None else mesh
+        devices = mesh or mesh_of(episodes) or default_mesh(tasks)
         if devices is None:
             return share(meta, (episodes, None), progress)
         return _over_devices(share, devices)(meta, episodes, jnp.asarray(progress))
@@ -148,18 +154,24 @@ def _sum(one_task: Callable[[Meta, Any], Any], meta: Meta, dealt: Any, chunk: in
         lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
         jax.eval_shape(total, jax.tree.map(lambda leaf: leaf[0], chunks)),
     )
-    sums, _ = lax.scan(accumulate, zeros, chunks)
+    sums, _ = lax.scan(accumulate, vary_like(zeros, dealt), chunks)
     if whole < tasks:
         sums, _ = accumulate(sums, jax.tree.map(lambda leaf: leaf[whole:], dealt))
     return sums
 
 
-def _over_devices(share: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+def _over_devices(share: Callable[..., Any], mesh: Mesh | AbstractMesh) -> Callable[..., Any]:
     """The sum over all devices of what `share` computes of each device's tasks."""
     devices = mesh.shape[AXIS]
-    # Explicit axes would have every caller place the episodes by hand.
-    automatic = (AxisType.Auto,) * len(mesh.axis_names)
-    mesh = Mesh(mesh.devices, mesh.axis_names, axis_types=automatic)
+    context = jax.sharding.get_abstract_mesh()
+    explicit = AxisType.Explicit in context.axis_types
+    if not explicit:
+        # Explicit axes would have every caller place the episodes by hand.
+        automatic = (AxisType.Auto,) * len(mesh.axis_names)
+        if isinstance(mesh, AbstractMesh):
+            mesh = AbstractMesh(mesh.axis_sizes, mesh.axis_names, axis_types=automatic)
+        else:
+            mesh = Mesh(mesh.devices, mesh.axis_names, axis_types=automatic)
 
     def total(meta: Meta, episodes: Episode, progress: Any) -> Any:
         tasks = _count(episodes)
@@ -172,19 +184,23 @@ def _over_devices(share: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
         # Unchecked, a device differentiates by itself. With the check on, the *inner* gradient in
         # replicated weights would be summed over the devices, and a loop in anyone's model that
         # starts from zeros would have to say that they vary.
+        specs = PartitionSpec(), PartitionSpec(AXIS) if even else PartitionSpec(), PartitionSpec()
+        arguments: tuple[Any, ...] = (meta, episodes, progress)
+        if explicit:  # `jax.set_mesh` is in force: the caller's mesh, with the axes that it has
+            arguments = tuple(map(_placed, arguments, specs))
         return jax.shard_map(
             local,
-            mesh=mesh,
-            in_specs=(
-                PartitionSpec(),
-                PartitionSpec(AXIS) if even else PartitionSpec(),
-                PartitionSpec(),
-            ),
+            mesh=None if explicit else mesh,
+            in_specs=specs,
             out_specs=PartitionSpec(),
             check_vma=False,
-        )(meta, episodes, progress)
+        )(*arguments)
 
     return total
+
+
+def _placed(tree: Any, spec: PartitionSpec) -> Any:
+    return jax.tree.map(lambda leaf: jax.reshard(leaf, spec), tree)
 
 
 def _deal(episodes: Episode, each: int) -> tuple[Episode, jax.Array]:

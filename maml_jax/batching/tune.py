@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from maml_jax.batching.devices import AXIS, default_mesh
 from maml_jax.batching.over_tasks import default_chunk, over_tasks
+from maml_jax.core.checks import check_episodes
 from maml_jax.errors import InputError, check_number
 from maml_jax.types import Episode, Meta, MetaLearner
 
@@ -80,8 +81,8 @@ def tune(
             f"`tune` ran in {jax.process_count()} processes; measure in one, with a device's share "
             "of the tasks, and pass its `chunk` to `over_tasks` in all."
         )
-    check_number("budget_s", budget_s)
-    tasks = jax.tree.leaves(episodes)[0].shape[0]
+    budget_s = check_number("budget_s", budget_s)
+    tasks = check_episodes(episodes)
     if mesh is None:
         mesh = default_mesh(tasks)
     devices = 1 if mesh is None else mesh.shape.get(AXIS, 1)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from maml_jax.core.checks import checked_loss
 from maml_jax.core.learner import inner_loop, learner_of, metrics_of
 from maml_jax.core.rule import InnerRule
 from maml_jax.losses import softmax_cross_entropy
@@ -35,7 +36,7 @@ def displaced(
     ) -> tuple[tuple[Scalar, Metrics], Meta]:
         fast = loop(meta, episode.support, progress=progress).last
         outputs = apply(fast, episode.query.x)
-        value = loss(outputs, episode.query.y)
+        value = checked_loss(loss)(outputs, episode.query.y)
         grads = jax.tree.map(jnp.subtract, meta, fast)
         return (value, metrics_of(value, outputs, episode.query)), grads
 

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from maml_jax.core.checks import checked_loss
 from maml_jax.core.learner import inner_loop, learner_of, metrics_of
 from maml_jax.core.rule import Adapts, Fast, Frozen, InnerRule, ParamFilter
 from maml_jax.core.solvers import conjugate_gradients, neumann
-from maml_jax.errors import InputError, check_choice, check_count, check_number
+from maml_jax.errors import check_choice, check_count, check_number
 from maml_jax.losses import softmax_cross_entropy
 from maml_jax.types import Apply, Episode, Examples, Loss, Meta, MetaLearner, Metrics, Scalar
 
@@ -61,12 +62,11 @@ def implicit(
     Raises:
       InputError: λ or η not above 0, an unknown `solver`, no `solver_steps`, negative `damping`.
     """
-    for option, value in {"regularization": regularization, "neumann_rate": neumann_rate}.items():
-        if not value > 0:
-            raise InputError(f"`{option}` was {value}; it must be above 0.")
+    regularization = check_number("regularization", regularization, above_zero=True)
+    neumann_rate = check_number("neumann_rate", neumann_rate, above_zero=True)
     check_choice("solver", solver, get_args(Solver))
-    check_count("solver_steps", solver_steps)
-    check_number("damping", damping)
+    solver_steps = check_count("solver_steps", solver_steps)
+    damping = check_number("damping", damping)
     loop = inner_loop(apply, rule, inner_steps, loss, "first_order", None)
     objective = loss if query_loss is None else query_loss
 
@@ -84,7 +84,7 @@ def implicit(
 
         def query(fast: Fast, frozen: Frozen) -> tuple[Scalar, Examples]:
             outputs = apply(rule.weights(fast, frozen, start), episode.query.x)
-            return objective(outputs, episode.query.y), outputs
+            return checked_loss(objective)(outputs, episode.query.y), outputs
 
         (value, outputs), (b, direct) = jax.value_and_grad(query, (0, 1), has_aux=True)(
             fast, frozen
@@ -111,4 +111,4 @@ def implicit(
         metrics["solver_residual"] = optax.tree.norm(residual) / jnp.where(size > 0, size, 1)
         return (value, metrics), ParamFilter(adapts).join(v, crossed)
 
-    return learner_of(loop, value_and_grad, name)
+    return learner_of(loop, value_and_grad, name, objective)

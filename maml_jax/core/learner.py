@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, PyTree
 
+from maml_jax.core.entry import entry_points
 from maml_jax.core.loop import InnerLoop
 from maml_jax.core.metagrad import Differentiate
 from maml_jax.core.rule import InnerRule
@@ -35,14 +36,16 @@ def inner_loop(
     batch_size: int | None,
 ) -> InnerLoop:
     """The loop, its arguments checked."""
-    check_count("inner_steps", inner_steps, least=0)
+    inner_steps = check_count("inner_steps", inner_steps, least=0)
     check_choice("differentiate", differentiate, get_args(Differentiate))
     if batch_size is not None:
-        check_count("batch_size", batch_size)
+        batch_size = check_count("batch_size", batch_size)
     return InnerLoop(apply, rule, inner_steps, loss, differentiate, batch_size)
 
 
-def learner_of(loop: InnerLoop, value_and_grad: ValueAndGrad, name: str) -> MetaLearner:
+def learner_of(
+    loop: InnerLoop, value_and_grad: ValueAndGrad, name: str, query_loss: Loss | None = None
+) -> MetaLearner:
     """The learner called `name` that adapts by `loop` and learns by `value_and_grad`."""
 
     def adapt(meta: Meta, support: Batch, steps: int | None = None) -> Params:
@@ -67,8 +70,12 @@ def learner_of(loop: InnerLoop, value_and_grad: ValueAndGrad, name: str) -> Meta
         fast = loop(meta, support, steps).last
         return loop.apply(fast, x) if transductive else beside(loop.apply, fast, support.x, x)
 
+    def start_outputs(meta: Meta, support: Batch, x: Examples) -> Examples:
+        fast, frozen, _ = loop.rule.start(meta, support, jnp.ones(()))
+        return loop.apply(loop.rule.weights(fast, frozen, jnp.zeros((), jnp.int32)), x)
+
     steps = "1 inner step" if loop.inner_steps == 1 else f"{loop.inner_steps} inner steps"
-    return MetaLearner(
+    learner = MetaLearner(
         init=loop.rule.init,
         adapt=adapt,
         trajectory=trajectory,
@@ -77,6 +84,17 @@ def learner_of(loop: InnerLoop, value_and_grad: ValueAndGrad, name: str) -> Meta
         value_and_grad=value_and_grad,
         loss=loop.loss,
         description=f"{name}, {steps}",
+    )
+    exact_in_reverse = loop.differentiate == "mixed"
+    return entry_points(
+        learner,
+        start_outputs,
+        meta_keys=loop.rule.meta_keys,
+        needs_classes=loop.rule.needs_classes,
+        query_loss=query_loss,
+        reverse_only=lambda steps: (
+            exact_in_reverse and (loop.inner_steps if steps is None else steps) > 1
+        ),
     )
 
 

@@ -8,9 +8,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, PyTree
 
+from maml_jax.core.checks import checked_loss, count_examples
 from maml_jax.core.metagrad import Differentiate, inner_gradient
 from maml_jax.core.rule import Fast, Frozen, InnerRule, StepNumber
 from maml_jax.errors import check_count
+from maml_jax.kernels.jax_internals import vary_like
 from maml_jax.types import Apply, Batch, Loss, Meta, Params, Scalar
 
 
@@ -52,7 +54,8 @@ class InnerLoop(NamedTuple):
     def support_loss(self, fast: Fast, context: tuple[Frozen, Batch, StepNumber]) -> Scalar:
         """The loss on `context = (frozen, support, step)`."""
         frozen, support, step = context
-        return self.loss(self.apply(self.rule.weights(fast, frozen, step), support.x), support.y)
+        outputs = self.apply(self.rule.weights(fast, frozen, step), support.x)
+        return checked_loss(self.loss)(outputs, support.y)
 
     def __call__(
         self,
@@ -66,6 +69,8 @@ class InnerLoop(NamedTuple):
         steps = self.inner_steps if steps is None else check_count("steps", steps, least=0)
         rule, gradient = self.rule, inner_gradient(self.support_loss, self._mode(steps))
         fast, frozen, state = rule.start(meta, support, jnp.asarray(progress))
+        # What a step leaves varies over devices as the support set does; so must what it takes.
+        fast, state = vary_like((fast, state), (meta, support))
 
         def body(carry: Any, step: StepNumber) -> Any:
             fast, state = carry
@@ -83,8 +88,10 @@ class InnerLoop(NamedTuple):
         return "reverse" if self.differentiate == "mixed" and steps == 1 else self.differentiate
 
     def _step_batch(self, support: Batch, step: StepNumber) -> Batch:
-        examples = jax.tree.leaves(support.x)[0].shape[0]
-        if self.batch_size is None or self.batch_size >= examples:
+        if self.batch_size is None:
+            return support
+        examples = count_examples(support)
+        if self.batch_size >= examples:
             return support
         order = jnp.asarray(np.random.default_rng(0).permutation(examples))
         chosen = order[(step * self.batch_size + jnp.arange(self.batch_size)) % examples]

@@ -18,7 +18,7 @@ from jaxtyping import Array, PyTree
 
 from maml_jax.core.trees import combine
 from maml_jax.errors import check_choice
-from maml_jax.kernels.jax_internals import SymbolicZero
+from maml_jax.kernels.jax_internals import SymbolicZero, hoist
 from maml_jax.types import Scalar
 
 Differentiate: TypeAlias = Literal["mixed", "reverse", "first_order"]
@@ -65,6 +65,18 @@ def _mixed(loss: ContextLoss) -> InnerGradient:
     term at once. Nothing but $(\varphi, c)$ outlives the forward pass (MixFlow-MG, Kemaev et
     al. 2025).
     """
+
+    def gradient(fast: Any, context: Any) -> Any:
+        # What the model or the loss closes over may be traced, and differentiated, by the caller.
+        hoisted, values = hoist(loss, fast, context)
+        whole = _without_closure(lambda fast, context: hoisted(context[1], fast, context[0]))
+        return whole(fast, (context, values))
+
+    return gradient
+
+
+def _without_closure(loss: ContextLoss) -> InnerGradient:
+    """`_mixed` of a loss that closes over nothing traced."""
 
     @jax.custom_vjp
     def gradient(fast: Any, context: Any) -> Any:

@@ -65,6 +65,10 @@ class InnerRule(NamedTuple):
     """`weights(fast, frozen, step) -> params`"""
     update: Update
     """`update(meta, gradient, state, fast, step) -> (fast, state)`"""
+    meta_keys: tuple[str, ...] = ()
+    """The keys of the dict that `init` returns; none: it returns the weights as they are."""
+    needs_classes: bool = False
+    """Whether the support set's labels must be classes, whatever the loss takes."""
 
 
 class ParamFilter(NamedTuple):
@@ -77,7 +81,10 @@ class ParamFilter(NamedTuple):
         if self.adapts is not None:
             paths = list(by_path(params))
             if not any(map(self.adapts, paths)):
-                raise InputError(f"`adapts` matched no weight; the paths are {', '.join(paths)}.")
+                raise InputError(
+                    f"`adapts` matched no weight; the paths are {', '.join(paths)}: pass a "
+                    "predicate on them."
+                )
         return params
 
     def split(self, params: Params) -> tuple[Fast, Frozen]:

@@ -9,6 +9,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, PyTree
 
+from maml_jax.kernels.jax_internals import vary_like
 from maml_jax.types import Scalar
 
 Vector: TypeAlias = PyTree[Array]
@@ -39,7 +40,8 @@ def conjugate_gradients(matrix: Matrix, b: Vector, steps: int, otherwise: Vector
         return v, residual, p, positive, solved
 
     zero = jax.tree.map(jnp.zeros_like, b)
-    v, _, _, positive, _ = lax.fori_loop(0, steps, step, (zero, b, b, True, False))
+    flags = vary_like((jnp.asarray(True), jnp.asarray(False)), b)
+    v, _, _, positive, _ = lax.fori_loop(0, steps, step, (zero, b, b, *flags))
     moved = optax.tree.vdot(v, v) > 0
     return jax.tree.map(lambda v, o: jnp.where(moved | positive, v, o), v, otherwise)
 

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from maml_jax.core.checks import checked_loss
 from maml_jax.core.learner import inner_loop, learner_of, metrics_of
 from maml_jax.core.metagrad import Differentiate
 from maml_jax.core.rule import InnerRule, StepNumber
+from maml_jax.kernels.jax_internals import vary_like
 from maml_jax.losses import softmax_cross_entropy
 from maml_jax.types import (
     Apply,
@@ -60,7 +62,7 @@ def unrolled(
 
     def loss_and_outputs(params: Params, query: Batch) -> tuple[Scalar, Examples]:
         outputs = apply(params, query.x)
-        return objective(outputs, query.y), outputs
+        return checked_loss(objective)(outputs, query.y), outputs
 
     def after_last_step(meta: Meta, episode: Episode, progress: Scalar) -> tuple[Scalar, Examples]:
         fast = loop(meta, episode.support, progress=progress).last
@@ -74,6 +76,7 @@ def unrolled(
             # A step of weight 0 computes nothing, and `checkpoint` stores nothing but the weights.
             computed = jax.checkpoint(loss_and_outputs)
             absent = _zeros_like(jax.eval_shape(loss_and_outputs, params, episode.query))
+            absent = vary_like(absent, (params, episode.query))
             value, outputs = lax.cond(share > 0, computed, lambda *_: absent, params, episode.query)
             return share * value, outputs
 
@@ -91,7 +94,7 @@ def unrolled(
         )
         return (value, metrics_of(value, outputs, episode.query)), grads
 
-    return learner_of(loop, value_and_grad, name)
+    return learner_of(loop, value_and_grad, name, objective)
 
 
 def _zeros_like(tree: Any) -> Any:

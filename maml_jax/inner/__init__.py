@@ -2,7 +2,7 @@
 
 from maml_jax.inner.context import context
 from maml_jax.inner.curvature import curvature
-from maml_jax.inner.descent import descent, inner_optimizer_from
+from maml_jax.inner.descent import descent, inner_optimizer_from, leaving_some
 from maml_jax.inner.prototypes import from_prototypes, without_head
 from maml_jax.inner.proximal import proximal
 from maml_jax.inner.rates import learned_rates, per_step
@@ -14,6 +14,7 @@ __all__ = [
     "from_prototypes",
     "inner_optimizer_from",
     "learned_rates",
+    "leaving_some",
     "per_step",
     "proximal",
     "without_head",

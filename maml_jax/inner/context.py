@@ -66,4 +66,4 @@ def context(
         updates, state = optimizer.update(gradient, state, fast)
         return optax.apply_updates(fast, updates), state
 
-    return InnerRule(init, start, weights, update)
+    return InnerRule(init, start, weights, update, ("params", "projections"))

@@ -41,7 +41,7 @@ def curvature(optimizer: optax.GradientTransformation, adapts: Adapts | None = N
         )
         return base.update(meta["params"], preconditioned, state, fast, step)
 
-    return InnerRule(init, start, base.weights, update)
+    return InnerRule(init, start, base.weights, update, ("params", "curvature"))
 
 
 def _axes(shape: tuple[int, ...]) -> dict[str, int]:

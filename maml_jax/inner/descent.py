@@ -3,7 +3,9 @@
 import optax
 
 from maml_jax.core.rule import Adapts, Fast, Frozen, InnerRule, ParamFilter, State, StepNumber
+from maml_jax.core.trees import by_path
 from maml_jax.errors import InputError, check_number
+from maml_jax.inner.zero import safe_at_zero
 from maml_jax.types import Batch, Meta, Params, Scalar
 
 
@@ -36,16 +38,37 @@ def descent(optimizer: optax.GradientTransformation, adapts: Adapts | None = Non
     return InnerRule(selected.check, start, weights, update)
 
 
+def leaving_some(rule: InnerRule, adapts: Adapts) -> InnerRule:
+    """`rule`, whose `init` refuses weights that all adapt: those that should not were not found."""
+
+    def init(params: Params) -> Meta:
+        meta, paths = rule.init(params), list(by_path(params))
+        if all(map(adapts, paths)):
+            raise InputError(
+                f"`adapts` matched every weight, so the head would adapt too; the paths are "
+                f"{', '.join(paths)}: pass a predicate that leaves those of the head."
+            )
+        return meta
+
+    return rule._replace(init=init)
+
+
 def inner_optimizer_from(
-    inner_lr: float | None, inner_optimizer: optax.GradientTransformation | None
+    inner_lr: float | None,
+    inner_optimizer: optax.GradientTransformation | None,
+    *,
+    differentiated: bool = False,
 ) -> optax.GradientTransformation:
     """Plain gradient descent at `inner_lr`, or `inner_optimizer`, whichever is given.
+
+    Where the meta-gradient goes through its updates (`differentiated`), it is made safe where the
+    whole gradient is zero, and the log says if it is NaN where an element is.
 
     Raises:
       InputError: both or neither is given, or a negative `inner_lr`.
     """
     if inner_optimizer is not None and inner_lr is None:
-        return inner_optimizer
+        return safe_at_zero(inner_optimizer) if differentiated else inner_optimizer
     if inner_optimizer is None and inner_lr is not None:
         return optax.sgd(check_number("inner_lr", inner_lr))
     raise InputError(

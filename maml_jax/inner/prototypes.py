@@ -26,19 +26,17 @@ def from_prototypes(rule: InnerRule, features: Apply, head: str) -> InnerRule:
         return rule.init(params)
 
     def start(meta: Meta, support: Batch, progress: Scalar) -> tuple[Fast, Frozen, State]:
-        if not jnp.issubdtype(support.y.dtype, jnp.integer):
-            raise InputError(
-                f"`support.y` was {support.y.dtype}; prototypes are of classes, "
-                "so it must be integer labels: regression has none."
-            )
         old = by_path(meta)[kernel]
         members = jax.nn.one_hot(support.y, old.shape[1], dtype=old.dtype)
+        # A label that is no class would be left out without a word.
+        valid = (support.y >= 0) & (support.y < old.shape[1])
+        members = jnp.where(valid[:, None], members, jnp.nan)
         sums = members.T @ features(meta, support.x)
         prototypes = sums / jnp.maximum(members.sum(0), 1)[:, None]
         new = {kernel: 2 * prototypes.T, bias: -jnp.square(prototypes).sum(1)}
         return rule.start(replace(meta, new), support, progress)
 
-    return rule._replace(init=init, start=start)
+    return rule._replace(init=init, start=start, needs_classes=True)
 
 
 def without_head(apply: Apply, head: str) -> Apply:

@@ -1,5 +1,8 @@
 """Gradient steps at rates that are learned too: for each element, or for each layer and step."""
 
+import logging
+import re
+from collections.abc import Container
 from typing import Any
 
 import jax
@@ -10,6 +13,8 @@ from jaxtyping import Array
 from maml_jax.core.rule import Adapts, Fast, Frozen, InnerRule, ParamFilter, State, StepNumber
 from maml_jax.core.trees import by_path, path_name
 from maml_jax.types import Batch, Meta, Params, Scalar
+
+_log = logging.getLogger("maml_jax")
 
 
 def learned_rates(inner_lr: float, adapts: Adapts | None = None) -> InnerRule:
@@ -39,7 +44,7 @@ def learned_rates(inner_lr: float, adapts: Adapts | None = None) -> InnerRule:
         del step
         return _step(fast, gradient, meta["rates"]), state
 
-    return InnerRule(init, start, weights, update)
+    return InnerRule(init, start, weights, update, ("params", "rates"))
 
 
 def per_step(
@@ -62,18 +67,28 @@ def per_step(
       inner_lr: the rate, or where every rate starts.
       inner_steps: K, at least 1.
       rates: whether rates are learned.
-      norms: whether weights whose path says "norm" are learned for each step.
+      norms: whether the weights of norms (`norm_paths`) are learned for each step.
       second_order_from: before this progress through training, gradients are constants.
       adapts: which of the other weights move; None: all.
     """
 
-    def adapting(path: str) -> bool:
-        return (adapts is None or adapts(path)) and not (norms and is_norm(path))
-
-    selected = ParamFilter(adapting if norms or adapts else None)
+    def selected_but(of_norms: Container[str]) -> ParamFilter:
+        """The filter of the weights that adapt, where those at these paths are the norms'."""
+        if not norms and adapts is None:
+            return ParamFilter(None)
+        return ParamFilter(lambda path: (adapts is None or adapts(path)) and path not in of_norms)
 
     def init(params: Params) -> Meta:
+        of_norms = norm_paths(params) if norms else frozenset()
+        selected = selected_but(of_norms)
         selected.check(params)
+        if norms and not of_norms:
+            _log.warning(
+                "`norm_per_step` is on, and no norm was found among the weights: a layer is one if "
+                "its name contains 'norm' or 'bn', or if it holds a scale (or weight) and a bias "
+                "that are vectors of one length; the paths are %s",
+                ", ".join(by_path(params)),
+            )
         meta = {"params": params}
         if rates:
             fast, _ = selected.split(params)
@@ -85,13 +100,13 @@ def per_step(
             meta["norms"] = {
                 path: jnp.broadcast_to(leaf, (inner_steps, *leaf.shape))
                 for path, leaf in by_path(params).items()
-                if is_norm(path)
+                if path in of_norms
             }
         return meta
 
     def start(meta: Meta, support: Batch, progress: Scalar) -> tuple[Fast, Frozen, State]:
         del support
-        fast, rest = selected.split(meta["params"])
+        fast, rest = selected_but(meta.get("norms", {})).split(meta["params"])
         return fast, (rest, meta.get("norms", {})), progress
 
     def weights(fast: Fast, frozen: Frozen, step: StepNumber) -> Params:
@@ -102,7 +117,7 @@ def per_step(
             name = path_name(path)
             return jnp.asarray(of_steps[name])[step] if name in of_steps else leaf
 
-        return jax.tree.map_with_path(now, selected.join(fast, rest))
+        return jax.tree.map_with_path(now, selected_but(()).join(fast, rest))
 
     def update(
         meta: Meta, gradient: Fast, progress: State, fast: Fast, step: StepNumber
@@ -116,12 +131,42 @@ def per_step(
         now = {path: jnp.asarray(of_steps)[step] for path, of_steps in meta["rates"].items()}
         return _step(fast, gradient, now), progress
 
-    return InnerRule(init, start, weights, update)
+    learned = {"rates": rates, "norms": norms}
+    keys = ("params", *(name for name, on in learned.items() if on))
+    return InnerRule(init, start, weights, update, keys)
 
 
-def is_norm(path: str) -> bool:
-    """Whether a weight belongs to a layer that is called a norm, like `blocks/0/norm/scale`."""
-    return any("norm" in name.lower() for name in path.split("/")[:-1])
+_SCALES = {"scale", "weight", "gamma"}
+_SHIFTS = {"bias", "beta"}
+
+
+def norm_paths(params: Params) -> frozenset[str]:
+    """The paths of the weights of norms, known by the name of a layer around them or by what it is.
+
+    Names that contain "norm" or are "bn", "bn1" and so on are norms'. A layer of any name is one
+    that holds nothing but a scale and a bias, or a scale alone, all vectors of one length.
+    """
+    layers: dict[str, dict[str, tuple[int, ...]]] = {}
+    for path, leaf in by_path(params).items():
+        layer, _, name = path.rpartition("/")
+        layers.setdefault(layer, {})[name] = jnp.shape(leaf)
+    return frozenset(
+        path
+        for path in by_path(params)
+        if _is_called_norm(path) or ("/" in path and _is_norm(layers[path.rpartition("/")[0]]))
+    )
+
+
+def _is_called_norm(path: str) -> bool:
+    *layers, _ = path.lower().split("/")
+    return any("norm" in layer or re.fullmatch(r"bn_?\d*", layer) for layer in layers)
+
+
+def _is_norm(shapes: dict[str, tuple[int, ...]]) -> bool:
+    names, (first, *others) = set(shapes), shapes.values()
+    alike = len(first) == 1 and first[0] > 1 and all(shape == first for shape in others)
+    with_both = names & _SCALES and names & _SHIFTS
+    return alike and names <= _SCALES | _SHIFTS and bool(with_both or names <= {"scale", "gamma"})
 
 
 def _step(fast: Any, gradient: Any, rates: dict[str, jax.Array]) -> Any:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-from jax.core import ShapedArray
+import jax.numpy as jnp
+from jax.core import ShapedArray, Tracer, eval_jaxpr
 from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
@@ -18,15 +19,71 @@ __all__ = [
     "Primitive",
     "SymbolicZero",
     "binary_operation",
+    "hoist",
+    "in_forward_mode",
+    "is_traced",
     "matmul_precision",
     "set_batching",
     "set_transposes",
+    "vary_like",
 ]
 
 
 def matmul_precision() -> str | None:
     """The precision of matrix products that is in force; None: the backend's own."""
     return jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+
+
+def hoist(function: Callable[..., Any], *arguments: Any) -> tuple[Callable[..., Any], list[Any]]:
+    """A function of one result without the traced values that it closes over, and these values.
+
+    `function(*arguments)` is `new(values, *arguments)`, and both can be transformed by rules that
+    may close over nothing traced, such as those of `custom_vjp`. Where it closes over none, the
+    values are none. `jax.closure_convert` leaves integers and keys behind.
+    """
+    closed = jax.make_jaxpr(function)(*arguments)
+    if not any(isinstance(value, Tracer) for value in closed.consts):
+        return lambda values, *arguments: function(*arguments), []
+
+    def without_closure(values: list[Any], *arguments: Any) -> Any:
+        (result,) = eval_jaxpr(closed.jaxpr, values, *jax.tree.leaves(arguments))
+        return result
+
+    return without_closure, closed.consts
+
+
+def in_forward_mode(tree: Any) -> bool:
+    """Whether `jax.jvp`, or `jax.jacfwd` by it, differentiates in one of these values.
+
+    Reverse mode has tracers of another kind.
+    """
+    return any(isinstance(leaf, ad.JVPTracer) for leaf in jax.tree.leaves(tree))
+
+
+def is_traced(value: Any) -> bool:
+    """Whether JAX traces it, so that its values are not known."""
+    return isinstance(value, Tracer)
+
+
+def vary_like(tree: Any, others: Any) -> Any:
+    """`tree`, marked within a checked `shard_map` as varying over the devices that `others` do.
+
+    The derivative of what varies in what does not is summed over the devices: unmarked weights get
+    the inner gradients of other devices' tasks. Outside a `shard_map` that checks it does nothing.
+    """
+    axes = frozenset[Any]().union(*map(_varying, jax.tree.leaves(others)))
+    if not axes:
+        return tree
+
+    def one(leaf: Any) -> Any:
+        missing = tuple(sorted(axes - _varying(leaf), key=str))
+        return jax.lax.pcast(jnp.asarray(leaf), missing, to="varying") if missing else leaf
+
+    return jax.tree.map(one, tree)
+
+
+def _varying(leaf: Any) -> frozenset[Any]:
+    return jax.typeof(leaf).manual_axis_type.varying if isinstance(leaf, Tracer) else frozenset()
 
 
 def binary_operation(
