@@ -122,7 +122,7 @@ def check_beside(support_x: Examples, x: Examples) -> None:
         for tree in (support_x, x)
     )
     uneven = max(len(_lengths(support_x)), len(_lengths(x))) > 1
-    same = bool(jax.tree.structure(support_x) == jax.tree.structure(x))
+    same = str(jax.tree.structure(support_x)) == str(jax.tree.structure(x))
     if not same or one != other or uneven:
         raise InputError(
             f"`x` was {_types(x)}; it must be [examples, …] like the support set's, which is "

@@ -263,7 +263,7 @@ BAD = {
     "train --hidden 40 0": ["--hidden was 0"],
     "train --ways 1": ["--ways was 1", "at least 2"],
     "train --data {pictures} --ways 2000": ["--ways was 2000", "16 classes"],
-    "train --data {pictures} --ways 6": ["--ways was 6; the val split", "4 classes"],
+    "train --data {pictures} --ways 26": ["--ways was 26; the train split", "together 25"],
     "train --shots 0": ["--shots was 0"],
     "train --data {pictures} --shots 20": ["--shots + --queries was 20 + 1", "20 images"],
     "train --queries 0": ["--queries was 0"],
