@@ -80,7 +80,7 @@ def run_jax(
     as_trained: bool = False,
 ) -> BackendResult:
     """The learner's results, computed by `over_tasks` as a training run computes them."""
-    step = mj.over_tasks(learner)
+    step = mj.over_tasks(learner, mesh=mj.task_mesh(1))
     progress = COMPARISONS[cell.algorithm].progress
 
     def everything(meta: Meta, episodes: mj.Episode) -> Any:
@@ -116,7 +116,7 @@ def jax_meta_gradient(
     as_trained: bool = False,
 ) -> Arrays:
     """The meta-gradient alone, in the precision of `meta`."""
-    step = mj.over_tasks(learner)
+    step = mj.over_tasks(learner, mesh=mj.task_mesh(1))
     progress = COMPARISONS[cell.algorithm].progress
 
     def gradient(meta: Meta, episodes: mj.Episode) -> Meta:
