@@ -12,6 +12,7 @@ import torch
 import maml_jax as mj
 from maml_jax.types import Meta
 from parity.cells import COMPARISONS, MODELS, Cell, to_single
+from parity.compiling import compile_quickly
 from parity.conversion import (
     groups_to_torch,
     is_grouped,
@@ -27,13 +28,6 @@ OUTER_LR = 1e-3
 OUTER_EPS = 1e-4
 """With Adam's usual 1e-8, a gradient that is zero but for rounding, such as that of a bias ahead of
 batch norm, would make visible steps, which differ between the backends: 1e-7 after 100 updates."""
-
-# Without optimisation XLA may round the same value differently in two places. Derivatives that look
-# a maximum up by equality, such as that of `jnp.max`, then miss it and raise a false alarm.
-_UNOPTIMIZED: dict[str, str | bool] = {
-    "xla_backend_optimization_level": "0",
-    "xla_cpu_use_fusion_emitters": False,
-}
 
 
 @dataclass(frozen=True)
@@ -142,14 +136,7 @@ def _outer_jax(step: Any, cell: Cell, meta: Meta, episodes: mj.Episode) -> Meta:
 
 
 def _compile(lowered: jax.stages.Lowered, as_trained: bool) -> jax.stages.Compiled:
-    if not as_trained and jax.default_backend() == "cpu":
-        try:
-            # The program runs once: most of its time would go into optimising it.
-            return lowered.compile(_UNOPTIMIZED)
-        except jax.errors.JaxRuntimeError as error:  # such options come and go with XLA's versions
-            if "No such compile option" not in str(error):
-                raise
-    return lowered.compile()
+    return lowered.compile() if as_trained else compile_quickly(lowered)
 
 
 def run_torch(cell: Cell, reference: Reference, meta: Meta, episodes: mj.Episode) -> BackendResult:

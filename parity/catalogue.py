@@ -9,50 +9,33 @@ from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+import numpy as np
 
-from maml_jax.core.trees import path_name
+import maml_jax as mj
+from parity.compiling import compile_quickly
+from parity.evaluation_mode import EvaluationMode
 from parity.problem import Problem
+from parity.switches import (
+    AGAIN,
+    FIRST,
+    LAST,
+    QUERY_TWICE,
+    SUPPORT_TWICE,
+    SWAPPED,
+    Switches,
+    exchanged,
+    meta_gradient,
+)
 
 WEIGHT_DECAYS = (1e-4, 5e-4, 1e-3, 1e-2)
-NONE = 1e100
-"""A limit that nothing reaches; the derivative of an infinite one would be NaN."""
 CLIPS = (0.1, 0.25, 0.5, 1.0, 5.0, 10.0)
-
-
-class Switches(NamedTuple):
-    """How a meta-gradient is computed; the defaults are correct."""
-
-    second_order: float = 1.0
-    swapped: float = 0.0
-    """Adapt to the query set and evaluate on the support set."""
-    extra_steps: int = 0
-    rate: float = 1.0
-    """A factor of the inner rate."""
-    head_only: float = 0.0
-    """Adapt the head alone."""
-    softmax: float = 0.0
-    """Apply a softmax to the outputs before a loss that applies one itself."""
-    evaluation: float = 0.0
-    """Normalise by fixed statistics in batch norm."""
-    together: float = 0.0
-    """Put the queries into one batch with the support set."""
-    decay: float = 0.0
-    """The weight decay in the inner steps."""
-    clip: float = NONE
-    """The largest norm of the whole inner gradient."""
-    clip_value: float = NONE
-    """The largest element of the inner gradient."""
-    chained: float = 0.0
-    """Start each task from the adapted weights of the task before."""
-    accumulated: float = 0.0
-    """Add the inner gradients to the outer one."""
-    factor: float = 1.0
-    """A factor of the whole meta-gradient."""
+MOMENTUM = 0.9
+RUNNING = 0.1
+"""PyTorch's own share of the newest batch in the running statistics of batch norm."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +50,53 @@ class Mistake:
         return not self.sets.keys() & other.sets.keys()
 
 
-def mistakes(problem: Problem) -> list[Mistake]:
-    """The mistakes that can be made on this problem."""
+def mistakes(problem: Problem, follow_statistics: bool = False) -> list[Mistake]:
+    """The mistakes that can be made on this problem.
+
+    Args:
+      problem: the problem.
+      follow_statistics: with those that need the running statistics of batch norm.
+    """
     support, query = problem.episodes.support.y, problem.episodes.query.y
     tasks, n_support, n_query = support.shape[0], support.shape[1], query.shape[1]
     classification = jnp.issubdtype(support.dtype, jnp.integer)
-    first_order = {"second_order": 0.0}
     found = [
-        Mistake("inner graph not created (the gradient is first-order)", first_order),
-        Mistake("support and query set swapped", {"swapped": 1.0}),
-        Mistake("one inner step too many", {"extra_steps": 1}),
+        *_of_the_graph(problem.inner_steps),
+        *_of_the_sets(),
+        *_of_means(tasks, n_support, n_query),
+        *_of_the_inner_step(problem.inner_steps),
+        *_of_weights_in_place(),
+    ]
+    if classification:
+        found.append(Mistake("softmax applied twice", {"softmax": 1.0}))
+    if problem.eval_apply is not None:
+        found += _of_batch_norm(follow_statistics)
+    return found
+
+
+def _of_the_graph(inner_steps: int) -> list[Mistake]:
+    return [
+        Mistake("inner graph not created (the gradient is first-order)", {"second_order": 0.0}),
+        Mistake(
+            "inner graph created in the last inner step alone",
+            {"graph_from": max(0, inner_steps - 1)},
+        ),
+        Mistake("weights detached in the inner step (.detach() or .data)", {"detached": 1.0}),
+    ]
+
+
+def _of_the_sets() -> list[Mistake]:
+    return [
+        Mistake("support and query set swapped", {"roles": SWAPPED}),
+        Mistake("query loss taken on the support set", {"roles": SUPPORT_TWICE}),
+        Mistake("adapted to the query set", {"roles": QUERY_TWICE}),
+        Mistake("query loss taken over support and query set together", {"leaked": 1.0}),
+        Mistake("query normalised together with the support set", {"together": 1.0}),
+    ]
+
+
+def _of_means(tasks: int, n_support: int, n_query: int) -> list[Mistake]:
+    return [
         Mistake("inner loss summed, not averaged, over examples", {"rate": float(n_support)}),
         Mistake("inner loss divided twice by the examples", {"rate": 1 / n_support}),
         Mistake("query loss summed, not averaged, over examples", {"factor": float(n_query)}),
@@ -88,16 +108,36 @@ def mistakes(problem: Problem) -> list[Mistake]:
         ),
         Mistake("gradients summed, not averaged, over tasks", {"factor": float(tasks)}),
         Mistake("gradients divided twice by the tasks", {"factor": 1 / tasks}),
-        Mistake("wrong sign", {"factor": -1.0}),
-        Mistake("only the head adapted", {"head_only": 1.0}),
-        Mistake("query normalised together with the support set", {"together": 1.0}),
         Mistake(
-            "weights updated in place, and not restored between tasks",
-            {**first_order, "chained": 1.0},
+            "earlier tasks counted again: zero_grad forgotten between tasks, or the sum of losses "
+            "differentiated after each (retain_graph)",
+            {"counted": AGAIN},
+        ),
+        Mistake("only the last task counted", {"counted": LAST, "factor": 1 / tasks}),
+        Mistake("only the last task counted, as a mean of one", {"counted": LAST}),
+        Mistake("only the first task counted", {"counted": FIRST, "factor": 1 / tasks}),
+        Mistake("only the first task counted, as a mean of one", {"counted": FIRST}),
+        Mistake("wrong sign", {"factor": -1.0}),
+    ]
+
+
+def _of_the_inner_step(inner_steps: int) -> list[Mistake]:
+    kept = {"state_kept": 1.0}
+    found = [
+        Mistake("one inner step too many", {"extra_steps": 1}),
+        Mistake("only the head adapted", {"head_only": 1.0}),
+        Mistake("momentum 0.9 in the inner optimizer", {"momentum": MOMENTUM}),
+        Mistake(
+            "momentum 0.9 in the inner optimizer, its state shared by the tasks",
+            {"momentum": MOMENTUM, **kept},
+        ),
+        Mistake("Adam as the inner optimizer", {"adam": 1.0}),
+        Mistake(
+            "Adam as the inner optimizer, its state shared by the tasks", {"adam": 1.0, **kept}
         ),
         Mistake(
-            "weights updated in place: inner gradients left in the outer one",
-            {**first_order, "accumulated": 1.0},
+            "gradients of earlier inner steps added: zero_grad forgotten in the inner loop",
+            {"momentum": 1.0},
         ),
         *(
             Mistake(f"weight decay {wd:g} in the inner steps", {"decay": wd})
@@ -109,22 +149,76 @@ def mistakes(problem: Problem) -> list[Mistake]:
             for c in CLIPS
         ),
     ]
-    if problem.inner_steps:
+    if inner_steps:
         found.append(Mistake("one inner step too few", {"extra_steps": -1}))
-    if classification:
-        found.append(Mistake("softmax applied twice", {"softmax": 1.0}))
-    if problem.eval_apply is not None:
-        found.append(Mistake("batch norm in evaluation mode", {"evaluation": 1.0}))
+    return found
+
+
+def _of_weights_in_place() -> list[Mistake]:
+    first_order = {"second_order": 0.0}
+    return [
+        Mistake(
+            "weights updated in place, and not restored between tasks",
+            {**first_order, "chained": 1.0},
+        ),
+        Mistake(
+            "weights updated in place: inner gradients left in the outer one",
+            {**first_order, "accumulated": 1.0},
+        ),
+        Mistake(
+            "weights updated in place: the last inner gradient left in the outer one, zero_grad "
+            "forgotten before the query loss",
+            {**first_order, "last_accumulated": 1.0},
+        ),
+        Mistake(
+            "weights updated in place: zero_grad called once in a task",
+            {**first_order, "accumulated": 1.0, "momentum": 1.0},
+        ),
+        Mistake(
+            "weights updated in place: zero_grad never called",
+            {**first_order, "momentum": 1.0, "state_kept": 1.0, "never_zeroed": 1.0},
+        ),
+    ]
+
+
+def _of_batch_norm(follow_statistics: bool) -> list[Mistake]:
+    query = {"query_evaluation": 1.0}
+    found = [
+        Mistake("batch norm in evaluation mode", {"evaluation": 1.0}),
+        Mistake("batch norm in evaluation mode for the query alone", query),
+    ]
+    if follow_statistics:
+        running = {**query, "running": RUNNING}
+        found += [
+            Mistake(
+                "batch norm in evaluation mode for the query alone, by running statistics that "
+                "each task starts anew",
+                running,
+            ),
+            Mistake(
+                "batch norm in evaluation mode for the query alone, by running statistics that "
+                "are carried from task to task",
+                {**running, "running_kept": 1.0},
+            ),
+        ]
     return found
 
 
 class Catalogue:
-    """The meta-gradients of one problem, correct and with every mistake."""
+    """The meta-gradients of one problem, correct and with every mistake.
+
+    Each program is compiled when it is first needed: the correct one is compiled alone.
+    """
 
     def __init__(self, problem: Problem):
         self.problem = problem.in_float64()
-        self.mistakes = mistakes(self.problem)
-        self._program = jax.jit(partial(_meta_gradient, self.problem))
+        running = _that_can_be_followed(self.problem)
+        self.mistakes = mistakes(self.problem, running is not None)
+        learner = mj.maml(problem.apply, problem.inner_lr, problem.inner_steps, loss=problem.loss)
+        step = mj.over_tasks(learner, mesh=mj.task_mesh(1))
+        self._correct = jax.jit(lambda params, episodes: step(params, episodes)[1])
+        self._program = jax.jit(partial(meta_gradient, self.problem, running))
+        self._compiled: dict[Any, Any] = {}
         self._gradients: dict[tuple[str, ...], Any] = {}
 
     def on(self, problem: Problem) -> "Catalogue":
@@ -142,74 +236,44 @@ class Catalogue:
         return self._gradients[names]
 
     def _compute(self, made: Sequence[Mistake]) -> Any:
-        switches = Switches()
-        for mistake in made:
-            switches = switches._replace(**mistake.sets)
         with jax.enable_x64(True):
-            episodes = self.problem.episodes
-            if switches.swapped:
-                episodes = episodes._replace(support=episodes.query, query=episodes.support)
-            arrays = jax.tree.map(jnp.asarray, switches)
-            gradient = self._program(self.problem.params, episodes, arrays)
-        return jax.device_get(gradient)
+            if not made:
+                return jax.device_get(self._correct(self.problem.params, self.problem.episodes))
+            switches = Switches()
+            for mistake in made:
+                switches = switches._replace(**mistake.sets)
+            episodes = exchanged(self.problem.episodes, switches.roles)
+            values = jax.tree.map(
+                lambda value, like: np.asarray(value, type(like)), switches, Switches()
+            )
+            arguments = self.problem.params, episodes, values
+            shapes = tuple(leaf.shape for leaf in jax.tree.leaves(episodes))
+            if shapes not in self._compiled:
+                self._compiled[shapes] = compile_quickly(self._program.lower(*arguments))
+            return jax.device_get(self._compiled[shapes](*arguments))
+
+    def costs_a_compilation(self, mistake: Mistake) -> bool:
+        """Whether its tasks have other shapes than those of the other mistakes."""
+        support, query = self.problem.episodes
+        return "roles" in mistake.sets and support.y.shape != query.y.shape
 
     def pairs(self) -> list[tuple[Mistake, Mistake]]:
         """All pairs of mistakes that can be made at once."""
         return [(a, b) for a, b in combinations(self.mistakes, 2) if a.compatible(b)]
 
 
-def _meta_gradient(problem: Problem, params: Any, episodes: Any, s: Switches) -> Any:
-    def outputs(weights, x):
-        out = problem.apply(weights, x)
-        if problem.eval_apply is not None:
-            out = lax.cond(s.evaluation > 0, problem.eval_apply, lambda *_: out, weights, x)
-        if jnp.issubdtype(episodes.support.y.dtype, jnp.integer):
-            out = jnp.where(s.softmax > 0, jax.nn.softmax(out), out)
-        return out
+def _that_can_be_followed(problem: Problem) -> EvaluationMode | None:
+    """The network in evaluation mode, if the statistics of each batch can be read from it.
 
-    def support_loss(weights, support):
-        return problem.loss(outputs(weights, support.x), support.y)
-
-    def query_loss(weights, episode):
-        both = jnp.concatenate([episode.support.x, episode.query.x])
-        joint = outputs(weights, both)[len(episode.support.x) :]
-        alone = outputs(weights, episode.query.x)
-        return problem.loss(jnp.where(s.together > 0, joint, alone), episode.query.y)
-
-    def adapts(path):
-        return 1.0 if problem.is_head(path_name(path)) else 1.0 - s.head_only
-
-    def adapt(start, support):
-        def step(carry, k):
-            fast, total = carry
-            taken = jnp.where(k < problem.inner_steps + s.extra_steps, 1.0, 0.0)
-            exact = jax.grad(support_loss)(fast, support)
-            constant = jax.tree.map(lax.stop_gradient, exact)
-            total = jax.tree.map(lambda t, g: t + taken * g, total, constant)
-
-            def direction(path, w, g, c):
-                g = jnp.where(s.second_order > 0, g, c) + s.decay * w
-                return jnp.clip(g, -s.clip_value, s.clip_value) * adapts(path)
-
-            slope = jax.tree.map_with_path(direction, fast, exact, constant)
-            norm = jnp.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(slope)))
-            shrink = jnp.where(norm > s.clip, s.clip / norm, 1.0)
-            rate = problem.inner_lr * s.rate * taken * shrink
-            return (jax.tree.map(lambda w, g: w - rate * g, fast, slope), total), None
-
-        nothing = jax.tree.map(jnp.zeros_like, start)
-        steps = jnp.arange(problem.inner_steps + 1)  # one more than correct, taken or not
-        return lax.scan(step, (start, nothing), steps)[0]
-
-    def objective(start, episode):
-        fast, total = adapt(start, episode.support)
-        return query_loss(fast, episode), (fast, total)
-
-    def one_task(start, episode):
-        slope, (fast, total) = jax.grad(objective, has_aux=True)(start, episode)
-        slope = jax.tree.map(lambda g, t: g + s.accumulated * t, slope, total)
-        start = jax.tree.map(lambda w, f: jnp.where(s.chained > 0, f, w), start, fast)
-        return start, slope
-
-    _, slopes = lax.scan(one_task, params, episodes)
-    return jax.tree.map(lambda leaf: s.factor * leaf.mean(0), slopes)
+    Not where it runs a norm within a transformation of its own, such as a scan or a checkpoint.
+    """
+    evaluate = problem.eval_apply
+    if not isinstance(evaluate, EvaluationMode):
+        return None
+    support = jax.tree.map(lambda leaf: leaf[0], problem.episodes.support)
+    try:
+        with jax.enable_x64(True):
+            jax.eval_shape(evaluate.batch_statistics, problem.params, support.x)
+    except jax.errors.UnexpectedTracerError:
+        return None
+    return evaluate

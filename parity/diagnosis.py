@@ -17,6 +17,12 @@ from parity.relative_error import array_error, norm
 
 ROUNDING = {"float64": 1e-9, "float32": 1e-4}
 """The largest relative error that rounding explains, by the precision of the gradient."""
+CLOSE = 1e-3
+"""Of the error: what a mistake must leave of it to be called close where none fits."""
+ADVICE = (
+    "check first that the networks agree at the starting weights, in the order of flattening and "
+    "the epsilon of batch norm too: parity.check compares them with network="
+)
 
 
 @dataclass(frozen=True)
@@ -44,8 +50,26 @@ class Diagnosis:
     """‖theirs − best explanation‖ / ‖theirs‖; the best explanation may be the true one."""
     closest: tuple[str, ...]
     """The mistakes that come closest, whether or not to rounding."""
+    networks: str = ""
+    """How the two networks differ at the starting weights. Then the gradient cannot be judged, and
+    `correct` is False."""
+    once_equal: "Diagnosis | None" = None
+    """The verdict with the change that makes the networks equal, if one was found."""
+    advice: str = ADVICE
+    """What to do where the mistakes are unknown."""
+
+    @classmethod
+    def impossible(cls, networks: str) -> "Diagnosis":
+        """No verdict, for the two networks differ."""
+        nan = math.nan
+        return cls(False, nan, nan, nan, {}, None, (), (), (), nan, (), networks)
 
     def __str__(self) -> str:
+        if self.networks:
+            lines = [f"CANNOT BE JUDGED: {self.networks}"]
+            if self.once_equal is not None:
+                lines.append(f"with that change the verdict is: {self.once_equal}")
+            return "\n".join(lines)
         if self.correct:
             return f"correct: relative error {self.error:.1e}"
         lines = [
@@ -65,9 +89,12 @@ class Diagnosis:
             )
             lines += [f"       or by: {' + '.join(other)}" for other in self.alternatives]
         else:
-            closest = " + ".join(self.closest) or "none"
-            lines.append(f"unknown: no mistake fits to rounding; closest {closest}, ")
-            lines[-1] += f"residual {self.residual:.1e}"
+            lines.append("unknown: no known mistake fits to rounding")
+            # Mistakes that change little, such as a small weight decay, are always close.
+            if self.closest and self.residual < CLOSE * self.error:
+                closest = " + ".join(self.closest)
+                lines[-1] += f"; closest {closest}, residual {self.residual:.1e}"
+            lines.append(self.advice)
         return "\n".join(lines)
 
 
@@ -78,6 +105,7 @@ def diagnose(
     trajectory: Sequence[Any] | None = None,
     rounding: float | None = None,
     catalogue: Catalogue | None = None,
+    explain: bool = True,
 ) -> Diagnosis:
     """Compare a meta-gradient with the true one and with those of the known mistakes.
 
@@ -90,6 +118,7 @@ def diagnose(
       rounding: the largest relative error that counts as rounding; None: 1e-9, or 1e-4 if theirs
         is float32.
       catalogue: a catalogue made earlier for this problem, which saves its compilation.
+      explain: look for the mistakes. False: say only whether it is right, in much less time.
 
     Raises:
       InputError: `theirs` has other arrays than `problem.params`, or some that are not finite.
@@ -107,7 +136,7 @@ def diagnose(
     differing = {path: error for path, error in errors.items() if error > rounding}
     first = _first_difference(problem, trajectory, rounding)
     correct = not differing and first is None
-    explanations = [] if correct else _explanations(given, true, catalogue, rounding)
+    explanations = [] if correct or not explain else _explanations(given, true, catalogue, rounding)
     fitting = [mistakes for residual, mistakes in explanations if residual <= rounding]
     fewest = min(map(len, fitting), default=0)
     mistakes, *alternatives = [names for names in fitting if len(names) == fewest] or [()]
@@ -174,13 +203,16 @@ def _explanations(
     if note and plain <= rounding:
         return found
     single = []
-    for mistake in catalogue.mistakes:
-        gradient = by_path(catalogue.gradient(mistake))
-        if _distance(gradient, true) > rounding * size:  # else it makes no difference here
-            single.append(mistake)
-            found.append((residual(gradient), (*note, mistake.name)))
-    if any(value <= rounding for value, _ in found):
-        return found
+    for costly in (False, True):
+        for mistake in catalogue.mistakes:
+            if catalogue.costs_a_compilation(mistake) is not costly:
+                continue
+            gradient = by_path(catalogue.gradient(mistake))
+            if _distance(gradient, true) > rounding * size:  # else it makes no difference here
+                single.append(mistake)
+                found.append((residual(gradient), (*note, mistake.name)))
+        if any(value <= rounding for value, _ in found):
+            return found
     for a, b in catalogue.pairs():
         if a in single and b in single:
             gradient = by_path(catalogue.gradient(a, b))

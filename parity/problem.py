@@ -6,10 +6,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 
 import maml_jax as mj
-from maml_jax.models.layers import BatchNorm, Conv, max_pool
 from maml_jax.types import Apply, Loss, Params
 
 
@@ -52,32 +50,3 @@ class Problem:
 
         params, episodes = jax.tree.map(wide, (self.params, self.episodes))
         return Problem(**{**self.__dict__, "params": params, "episodes": episodes})
-
-
-def in_eval_mode(model: nnx.Module) -> Apply:
-    """`apply(params, x)` of a model whose batch norms use the mean 0 and the variance 1.
-
-    This is PyTorch's `model.eval()` for a network whose running averages were never updated. The
-    model itself does not change.
-    """
-    copy = nnx.clone(model)
-    for _, module in nnx.iter_modules(copy):
-        if isinstance(module, Conv):
-            module.normalised = False  # no longer by a norm that takes the bias away
-        for name, child in list(vars(module).items()):
-            if isinstance(child, BatchNorm):
-                setattr(module, name, _FixedNorm(child))
-            elif isinstance(child, nnx.List):
-                for i, entry in enumerate(child):
-                    if isinstance(entry, BatchNorm):
-                        child[i] = _FixedNorm(entry)
-    return mj.from_flax(copy)[1]
-
-
-class _FixedNorm(nnx.Module):
-    def __init__(self, norm: BatchNorm):
-        self.scale, self.bias, self.epsilon = norm.scale, norm.bias, norm.epsilon
-
-    def __call__(self, x: jax.Array, pool: bool = False) -> jax.Array:
-        y = x * (self.scale[...] / (1 + self.epsilon) ** 0.5) + self.bias[...]
-        return max_pool(y) if pool else y

@@ -60,7 +60,7 @@ def _from_nnx(model: nnx.Module) -> tuple[Params, Apply]:
     def apply(params: Params, x: Examples, /) -> Examples:
         state = jax.tree.map(lambda leaf: leaf, weights)  # a copy, for the next line writes to it
         nnx.replace_by_pure_dict(state, params)
-        copy = nnx.merge(definition, state, rest, copy=True)
+        copy = nnx.merge(definition, state, _as_wide_as(params, rest), copy=True)
         before = _numbers_drawn(copy)
         outputs = copy(*inputs_of(copy.__call__, x))
         if [*map(id, before)] != [*map(id, _numbers_drawn(copy))]:  # under jit they have no values
@@ -78,6 +78,18 @@ def _is_weight(path: Any, variable: Any) -> bool:
     if not isinstance(variable, nnx.Param):
         return False
     return all(map(_is_inexact, jax.tree.leaves(variable.get_value())))
+
+
+def _as_wide_as(params: Params, rest: Any) -> Any:
+    """`rest` in double precision if the weights are.
+
+    Flax's batch norm writes to its running averages in place, which must not narrow the numbers.
+    """
+    if not any(jnp.result_type(leaf) == jnp.float64 for leaf in jax.tree.leaves(params)):
+        return rest
+    return jax.tree.map(
+        lambda leaf: leaf.astype(jnp.float64) if leaf.dtype == jnp.float32 else leaf, rest
+    )
 
 
 def _numbers_drawn(model: nnx.Module) -> list[Any]:

@@ -11,7 +11,7 @@ from shared_cells import errors_against
 import maml_jax as mj
 import maml_jax.algorithms
 import maml_jax.models
-import parity.backends
+import parity.compiling
 import parity.models
 import parity.reference
 from parity.cells import CELLS, COMPARISONS, MODELS, Cell, select
@@ -167,7 +167,7 @@ def test_cell_compiled_as_for_training_is_within_the_bound():
 
 
 def test_a_compile_option_that_xla_does_not_know_is_left_out(monkeypatch):
-    monkeypatch.setattr(parity.backends, "_UNOPTIMIZED", {"no_such_option": True})
+    monkeypatch.setattr(parity.compiling, "UNOPTIMIZED", {"no_such_option": True})
     assert compare(Cell("fomaml", "mlp-sinusoid", 1)).passed
 
 
