@@ -118,12 +118,12 @@ def check_beside(support_x: Examples, x: Examples) -> None:
     """An `InputError` where examples of `x` cannot stand beside those of the support set."""
     check_arrays("x", x)
     one, other = (
-        jax.tree.map(lambda leaf: np.shape(leaf)[1:] if np.ndim(leaf) else "no examples", tree)
+        [np.shape(leaf)[1:] if np.ndim(leaf) else None for leaf in jax.tree.leaves(tree)]
         for tree in (support_x, x)
     )
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (support_x, x)]
     uneven = max(len(_lengths(support_x)), len(_lengths(x))) > 1
-    same = str(jax.tree.structure(support_x)) == str(jax.tree.structure(x))
-    if not same or one != other or uneven:
+    if structures[0] != structures[1] or one != other or uneven:
         raise InputError(
             f"`x` was {_types(x)}; it must be [examples, …] like the support set's, which is "
             f"{_types(support_x)}."

@@ -368,8 +368,9 @@ def read_config(run: Path | str) -> Config:
         raise InputError(f"`run` was {run}; it must be the folder of a run, with a config.json.")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))["config"]
-        for name in {"hidden", "input_range"} & values.keys():
-            values[name] = tuple(values[name])
+        values["hidden"] = tuple(values["hidden"])
+        if "input_range" in values:  # which older runs do not have
+            values["input_range"] = tuple(values["input_range"])
         values["data_dir"] = values["data_dir"] and Path(values["data_dir"])
         config = Config(**values)
     except (OSError, ValueError, KeyError, TypeError) as error:
