@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,12 +64,15 @@ def main(arguments: list[str] | None = None) -> int:
     if options.list:
         print("\n".join(cell.name for cell in cells))
         return 0
+    from maml_jax.kernels.convolution import plain_form
     from parity import cell_report
     from parity.run_metadata import run_metadata
 
     metadata = run_metadata(" ".join(["python -m parity", *_effective(options)]))
     started = time.monotonic()
-    results = _run(cells, options)
+    form = plain_form() if options.plain_form else nullcontext()
+    with form:
+        results = _run(cells, options)
     seconds = time.monotonic() - started
     found = metadata | cell_report.to_json(results, against) | {"seconds": round(seconds, 1)}
     text = json.dumps(found, indent=1, allow_nan=False)
@@ -128,6 +132,11 @@ def _parser() -> argparse.ArgumentParser:
         help="compile the JAX side exactly as training does; by default, on a CPU, XLA's "
         "optimisations are left out, which take several times as long as everything else",
     )
+    parser.add_argument(
+        "--plain-form",
+        action="store_true",
+        help="run convolutions on the JAX side in the form that accelerators run, not in C++",
+    )
     return parser
 
 
@@ -135,6 +144,7 @@ def _effective(options: argparse.Namespace) -> list[str]:
     """The options that affect the results."""
     words = [f"--{name}" for name in ("all", "float32") if getattr(options, name)]
     words += ["--as-trained"] * options.as_trained
+    words += ["--plain-form"] * options.plain_form
     words += ["--only", *options.only] if options.only else []
     words += ["--against", options.against] if options.against else []
     return words + (["--seed", str(options.seed)] if options.seed else [])

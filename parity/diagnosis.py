@@ -13,6 +13,7 @@ from maml_jax.core.trees import by_path
 from maml_jax.errors import InputError
 from parity.catalogue import Catalogue
 from parity.problem import Problem
+from parity.progress import still_alive
 from parity.relative_error import array_error, norm
 
 ROUNDING = {"float64": 1e-9, "float32": 1e-4}
@@ -126,7 +127,8 @@ def diagnose(
     catalogue = catalogue or Catalogue(problem)
     given, precision = _checked(theirs, problem)
     rounding = ROUNDING[precision] if rounding is None else rounding
-    true = by_path(catalogue.gradient())
+    with still_alive("computing the right meta-gradient"):
+        true = by_path(catalogue.gradient())
     whole = norm(true)
     if not math.isfinite(whole):
         raise InputError(
@@ -136,7 +138,10 @@ def diagnose(
     differing = {path: error for path, error in errors.items() if error > rounding}
     first = _first_difference(problem, trajectory, rounding)
     correct = not differing and first is None
-    explanations = [] if correct or not explain else _explanations(given, true, catalogue, rounding)
+    explanations: list[tuple[float, tuple[str, ...]]] = []
+    if explain and not correct:
+        with still_alive("the gradient is not right; trying the known mistakes"):
+            explanations = _explanations(given, true, catalogue, rounding)
     fitting = [mistakes for residual, mistakes in explanations if residual <= rounding]
     fewest = min(map(len, fitting), default=0)
     mistakes, *alternatives = [names for names in fitting if len(names) == fewest] or [()]

@@ -1,6 +1,7 @@
 """Section E of the faults found by use, row by row: nothing in parity is silently wrong."""
 
 import functools
+import time
 
 import jax
 import numpy as np
@@ -12,7 +13,12 @@ from torch import nn
 
 import maml_jax as mj
 import parity
+import parity.progress
 from maml_jax.errors import InputError
+from maml_jax.kernels import convolution, native
+from maml_jax.kernels.convolution import plain_form
+from parity.cells import CELLS, Cell, select
+from parity.compare import compare
 
 ALPHA = 0.1
 TASKS = 3
@@ -260,6 +266,7 @@ def test_two_differences_at_once_are_found():
     assert found.once_equal.correct
 
 
+@pytest.mark.slow  # all pairs of mistakes are tried
 def test_networks_that_nothing_makes_equal_are_said_to_differ():
     """★ Another activation: no mistake of the training step is blamed for it."""
 
@@ -291,6 +298,7 @@ def test_where_no_outputs_can_be_seen_the_gradient_finds_the_order():
     assert "WRONG" not in str(found)
 
 
+@pytest.mark.slow  # all pairs of mistakes are tried
 def test_each_unknown_says_to_compare_the_networks():
     """★ Where nothing is known the verdict says what to check, and blames no small mistake."""
     right = maml(convolutional)
@@ -396,3 +404,54 @@ def test_evaluation_mode_refuses_linen_without_batch_norm():
         parity.in_eval_mode(bound)(mj.from_flax(bound)[0], x)
     with pytest.raises(InputError, match="`model` was a Linear; it must be an NNX or a Linen"):
         parity.in_eval_mode(nn.Linear(2, 2))
+
+
+# --- signs of life
+
+
+def test_what_takes_long_says_so(capsys, monkeypatch):
+    """Checks of 45 to 100 s: a line every so often, by a thread of its own."""
+    monkeypatch.setattr("parity.progress.EVERY", 0.01)
+    with parity.progress.still_alive("trying"):
+        time.sleep(0.2)
+    assert capsys.readouterr().err.startswith("parity: trying, 0 s so far\n")
+    right = jax.tree.map(lambda w: 1.0 + w, pictures().params)
+    parity.diagnose(right, pictures(), explain=False)
+    assert "parity: computing the right meta-gradient, 0 s so far" in capsys.readouterr().err
+
+
+# --- the legs
+
+
+@pytest.mark.slow  # a convolutional network is compiled
+def test_the_form_of_accelerators_is_compared():
+    """The plain form of the convolution, against PyTorch."""
+    with plain_form():
+        assert compare(Cell("fomaml", "conv4-stride", 1)).passed
+
+
+def test_the_plain_form_has_no_call_of_the_library():
+    """So that the leg compares what it says."""
+
+    def program():
+        lowered = jax.jit(lambda x, w: convolution.convolve(x, w, 1, 1))
+        shapes = ((1, 5, 5, 2), (3, 3, 2, 2))
+        return lowered.lower(*(np.ones(shape, np.float32) for shape in shapes)).as_text()
+
+    with plain_form():
+        assert "maml_jax_conv" not in program()
+    if native.compiler() is not None:
+        assert "maml_jax_conv" in program()
+
+
+@pytest.mark.slow  # XLA's optimisations take three times the time
+@pytest.mark.parametrize("name", ["maml/mlp/5/mixed", "maml/conv4-stride/1/mixed"])
+def test_optimised_programs_are_compared(name):
+    """Compiled exactly as for training."""
+    (cell,) = [cell for cell in CELLS if cell.name == name]
+    assert compare(cell, as_trained=True).passed
+
+
+def test_only_selects_exact_parts():
+    """`--only maml/mlp` is 7 cells of that algorithm and model, not 44."""
+    assert {(c.algorithm, c.model) for c in select(CELLS, "maml/mlp")} == {("maml", "mlp")}

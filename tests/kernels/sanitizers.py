@@ -104,7 +104,11 @@ def _run(command: list, text: str = "") -> subprocess.CompletedProcess[str]:
         capture_output=True,
         encoding="utf-8",
         errors="replace",
-        env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"},  # leaks need ptrace, often forbidden
+        env={
+            **os.environ,
+            "ASAN_OPTIONS": "detect_leaks=0",  # leaks need ptrace, often forbidden
+            "TSAN_OPTIONS": "halt_on_error=1",  # a race may damage what the program waits for
+        },
         check=False,
     )
 
