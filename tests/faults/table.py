@@ -21,9 +21,9 @@ PARTS = {
 HEAD = """\
 # What once went wrong
 
-Each trial comes from a report of a user, here or of other software, and failed once. Its whole kind was
-mended, and a test holds it; ★ marks what was silently wrong. `python tests/faults/table.py` writes this
-table from the tests.
+Each trial comes from a report of a user, here or of other software, and failed once. Its whole kind
+was mended, and a test holds it; ★ marks what was silently wrong. `python
+tests/faults/table.py` writes this table from the tests.
 """
 
 
