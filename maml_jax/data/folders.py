@@ -50,12 +50,12 @@ def list_path(path: Path) -> Listing:
     tables = {PurePosixPath(name).name.lower(): name for name in _endings(files, ".csv")}
     lists = {part: tables[f"{part}.csv"] for part in PARTS if f"{part}.csv" in tables}
     if {"train", "test"} <= lists.keys():
-        texts = {part: read_text(files, name) for part, name in lists.items()}
+        texts = {part: decode_list(files, name) for part, name in lists.items()}
         return list_by_csv(path.stem, files, texts)
     return _list_by_folder(path, files)
 
 
-def read_text(files: Files, name: str) -> str:
+def decode_list(files: Files, name: str) -> str:
     """The text of a list, in UTF-8 with or without a byte-order mark.
 
     Raises:

@@ -39,7 +39,7 @@ def layers_to_torch(params: Any, flattened: Flattened) -> Arrays:
             array = _outputs_first(path, array, flattened.get(layer))
         elif kind in ("scale", "bias"):
             kernel = leaves.get(f"{layer}/kernel".lstrip("/"), array)  # a norm has none
-            if array.ndim != 1 or array.shape != np.shape(kernel)[-1:]:
+            if array.ndim > 1 or array.shape != np.shape(kernel)[-1:]:
                 raise InputError(
                     f"`{path}` had the shape {list(array.shape)}; it must have one value for each "
                     "output of a convolution, a dense layer or a norm."

@@ -25,6 +25,7 @@ __all__ = [
     "matmul_precision",
     "set_batching",
     "set_transposes",
+    "settings",
     "vary_like",
 ]
 
@@ -32,6 +33,11 @@ __all__ = [
 def matmul_precision() -> str | None:
     """The precision of matrix products that is in force; None: the backend's own."""
     return jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+
+
+def settings(*names: str) -> dict[str, str]:
+    """What these settings of JAX are, such as `jax_enable_x64`, in words."""
+    return {name: str(getattr(jax.config, name)) for name in names}
 
 
 def hoist(function: Callable[..., Any], *arguments: Any) -> tuple[Callable[..., Any], list[Any]]:

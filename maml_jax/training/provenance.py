@@ -15,6 +15,7 @@ from maml_jax.batching import task_mesh
 from maml_jax.cache import processor
 from maml_jax.data import DataSet
 from maml_jax.errors import InputError
+from maml_jax.kernels.jax_internals import settings
 from maml_jax.kernels.native import compiler_version
 from maml_jax.training.config import RESUMABLE, Config
 from maml_jax.types import Loss
@@ -88,7 +89,7 @@ def versions() -> dict[str, str]:
         **found,
         "device": jax.devices()[0].device_kind,
         **of_cpu,
-        **{name: str(getattr(jax.config, name)) for name in _SETTINGS},
+        **settings(*_SETTINGS),
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
     }
 

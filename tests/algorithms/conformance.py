@@ -87,6 +87,21 @@ def each(names):
 
 
 every = each(ALGORITHMS)
+BATCHED = ("anil", "imaml", "maml", "meta_sgd", "reptile")
+every_batched = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name,
+            marks=[
+                pytest.mark.xdist_group(name),
+                # How tasks are batched is the same for all, and each takes seconds to compile.
+                *([] if name in BATCHED else [pytest.mark.slow]),
+            ],
+        )
+        for name in ALGORITHMS
+    ],
+)
 
 
 class Case:
@@ -207,14 +222,14 @@ def test_any_chunk_will_do(case, chunk):
     assert distance(step(case.meta, case.tasks), case.expected) < 1e-13
 
 
-@every
+@every_batched
 def test_the_order_of_tasks_does_not_change_the_meta_gradient(case):
     order = jnp.array([3, 0, 4, 1, 2])
     permuted = case.in_chunks(case.meta, task_of(case.tasks, order))
     assert distance(permuted, case.expected) < 1e-13
 
 
-@every
+@every_batched
 def test_adapted_weights_do_not_depend_on_other_tasks(case):
     adapt, support = case.learner.adapt, case.tasks.support
     together = jax.jit(jax.vmap(adapt, in_axes=(None, 0)))(case.meta, support)
@@ -324,7 +339,7 @@ def test_the_second_call_compiles_nothing(name):
     assert again.count == 0
 
 
-@every
+@every_batched
 def test_a_mesh_of_two_devices_gives_the_same(case):
     step = jax.jit(mj.over_tasks(case.learner, 2, mj.task_mesh(2)))
     assert distance(step(case.meta, case.tasks), case.expected) < 1e-13

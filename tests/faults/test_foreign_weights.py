@@ -21,6 +21,8 @@ from maml_jax.kernels import native
 from maml_jax.training import runs
 from maml_jax.training.build import build_network
 
+pytestmark = pytest.mark.slow  # imports and trainings, for each trial
+
 torch = pytest.importorskip("torch")
 functional = torch.nn.functional
 ROOT = Path(__file__).parents[2]

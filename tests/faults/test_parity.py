@@ -20,6 +20,8 @@ from maml_jax.kernels.convolution import plain_form
 from parity.cells import CELLS, Cell, select
 from parity.compare import compare
 
+pytestmark = pytest.mark.slow  # catalogues of mistakes are compiled
+
 ALPHA = 0.1
 TASKS = 3
 

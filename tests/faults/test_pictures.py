@@ -291,6 +291,7 @@ SMALL = ["--filters", "2", "--tasks", "2", "--updates", "2", "--evaluation-steps
         (3, 2, 3, (3, 3, 3)),  # the same in all
     ],
 )
+@pytest.mark.slow  # four trainings
 def test_few_classes_are_trained_on_and_evaluated(
     tmp_path, monkeypatch, capsys, caplog, classes, each, ways, split
 ):

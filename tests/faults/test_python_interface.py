@@ -24,6 +24,8 @@ from problems import Compilations, classification, distance, perceptron
 import maml_jax as mj
 from maml_jax.registry import find, names
 
+pytestmark = pytest.mark.slow  # every algorithm is compiled, in many forms
+
 PARAMS, APPLY = perceptron()
 ONE = classification()
 TASKS = classification(tasks=4)

@@ -23,6 +23,8 @@ from maml_jax.training.checkpoints import Checkpoints
 from maml_jax.training.recipes import recipe
 from maml_jax.training.recorder import train_run
 
+pytestmark = pytest.mark.slow  # trainings and processes, for each trial
+
 ROOT = Path(__file__).parents[2]
 LINE = [
     *("train", "--recipe", "sinusoid", "--hidden", "4", "--tasks", "2", "--updates", "4"),

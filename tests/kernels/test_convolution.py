@@ -232,6 +232,7 @@ def test_without_a_working_compiler_it_is_only_slower(tmp_path, compiler, word):
 
 
 @needs_compiler
+@pytest.mark.slow  # it compiles C++
 def test_compiled_once_and_kept(tmp_path):
     first = in_new_process(SUM, MAML_JAX_CACHE=str(tmp_path))
     (kept,) = tmp_path.iterdir()

@@ -277,6 +277,7 @@ def test_no_mistake_is_named_on_a_hundred_right_gradients(name):
         ("support and query set swapped", "only the head adapted"),
     ],
 )
+@pytest.mark.slow  # pairs of mistakes
 def test_two_mistakes_are_both_named(first, second):
     name = "mlp-batch-norm"
     theirs = maml(name, **PLANTED[first], **PLANTED[second])
@@ -284,6 +285,7 @@ def test_two_mistakes_are_both_named(first, second):
     assert {first, second} in map(set, named(found)), str(found)
 
 
+@pytest.mark.slow  # all pairs of mistakes are tried
 def test_a_millionth_in_one_layer_is_caught_and_located():
     theirs = maml("mlp")
     theirs["layers"]["0"]["kernel"] = theirs["layers"]["0"]["kernel"] * (1 + 1e-6)
@@ -306,6 +308,7 @@ def test_none_treated_as_zero(name, layer):
     assert found.mistakes == ("no weight reached: every gradient was None, treated as zero",)
 
 
+@pytest.mark.slow  # all pairs of mistakes are tried
 def test_noise_is_unknown():
     rng = np.random.default_rng(0)
     theirs = jax.tree.map(lambda g: g + 0.1 * SCALE * rng.normal(size=g.shape), maml("mlp"))

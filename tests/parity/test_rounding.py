@@ -151,6 +151,7 @@ def rough_reference(forward, *problem, **options):
     ],
     ids=["jax: 16 bits", "jax: a ten-thousandth", "torch: 16 bits"],
 )
+@pytest.mark.slow  # several precisions to compile
 def test_a_mistake_in_float32_alone_is_caught(side, to_blame):
     found = compare(CELL, float32=True, **side)
     assert max(found.loss, *found.weights, found.meta_gradient) <= BOUND

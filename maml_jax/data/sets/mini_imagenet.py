@@ -3,7 +3,7 @@
 from pathlib import Path, PurePosixPath
 
 from maml_jax.data.archive import Files
-from maml_jax.data.folders import list_by_csv, read_text
+from maml_jax.data.folders import decode_list, list_by_csv
 from maml_jax.data.labelled import LabelledSet
 from maml_jax.data.listing import Listing
 from maml_jax.data.reading import labelled_set
@@ -44,7 +44,7 @@ def _read_list(data_dir: Path, files: Files, name: str) -> str:
     """The list of that name: beside the images, or in a folder of lists."""
     beside = [file for file in files.names if PurePosixPath(file).name == name]
     if beside:
-        return read_text(files, beside[-1])
+        return decode_list(files, beside[-1])
     paths = [folder / LISTS / name for folder in (data_dir, data_dir / "splits")]
     for path in paths:
         if path.is_file():
