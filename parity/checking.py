@@ -1,6 +1,7 @@
 """One call from a PyTorch meta-gradient to a verdict."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
@@ -62,7 +63,8 @@ def check(
     plain = Variant(flattened or {})
 
     def train(weights: Weights, tasks: list[Task]) -> Mapping[str, Tensor | None]:
-        return torch_function({name: w.clone() for name, w in weights.items()}, tasks)
+        with buffers_kept(network):
+            return torch_function({name: w.clone() for name, w in weights.items()}, tasks)
 
     def gradient(variant: Variant) -> tuple[dict[str, Any], FirstOutputs]:
         weights = renamed(to_torch(wide.params, variant.flattened), names)
@@ -75,7 +77,8 @@ def check(
     )
     differ = None
     if network is not None:
-        differ = compare_networks(network, wide, plain.flattened, names)
+        with buffers_kept(network):
+            differ = compare_networks(network, wide, plain.flattened, names)
         if differ is not None:
             return _of_other_networks(differ, lambda variant: judge(gradient(variant)[0]))
     mine, first = gradient(plain)
@@ -95,6 +98,18 @@ def check(
         return _of_other_networks(differ, None)
     seen = network is not None or first.outputs is not None
     return replace(found, advice=AGREE if seen else found.advice)
+
+
+@contextmanager
+def buffers_kept(network: Network | None) -> Iterator[None]:
+    """Leave the running statistics of a module as they were, for each run is to start from them."""
+    module = network if isinstance(network, torch.nn.Module) else torch.nn.Module()
+    before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    try:
+        yield
+    finally:
+        for name, buffer in module.named_buffers():
+            buffer.copy_(before[name])
 
 
 def _checked(returned: Mapping[str, Tensor | None], weights: Weights) -> Weights:

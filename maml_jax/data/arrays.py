@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from maml_jax.data import pictures, splits
 from maml_jax.data.labelled import LabelledSet
@@ -17,11 +18,11 @@ _KINDS = {1: "vectors", 2: "sequences", 3: "images"}
 
 
 def from_arrays(
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     *,
     name: str = "arrays",
-    split: Mapping[str, Sequence[Any]] | None = None,
+    split: Mapping[str, Sequence[str | int]] | None = None,
     split_seed: int = 1,
     image_size: int | None = None,
     ways: int | None = None,

@@ -118,7 +118,7 @@ def evaluate(
     transductive: bool = True,
     per_step: bool = True,
     seed: int = 0,
-    progress: Callable[[int], Any] = lambda _: None,
+    progress: Callable[[int], object] = lambda _: None,
 ) -> Scores:
     """Adapt to `count` new tasks, each by itself, and score the predictions on their query sets.
 
@@ -213,7 +213,7 @@ class Evaluator:
         *,
         tasks: int,
         key: jax.Array,
-        progress: Callable[[int], Any] = lambda _: None,
+        progress: Callable[[int], object] = lambda _: None,
     ) -> Scores:
         """The scores on `tasks` tasks that `key` decides."""
         at_once = min(tasks, TASKS_PER_DISPATCH)

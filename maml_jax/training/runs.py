@@ -310,7 +310,7 @@ def evaluate(
     data_dir: Path | str | None = None,
     checkpoint: str = "latest",
     seed: int = 0,
-    progress: Callable[[int], Any] = lambda _: None,
+    progress: Callable[[int], object] = lambda _: None,
 ) -> dict[str, Any]:
     """Adapt a run's model to new tasks and score it; the result is JSON.
 

@@ -21,7 +21,7 @@ def train(
     optimizer: optax.GradientTransformation | None = None,
     tasks_per_update: int = 32,
     seed: int = 0,
-    callback: Callable[[int, dict[str, float], Meta], Any] | None = None,
+    callback: Callable[[int, dict[str, float], Meta], object] | None = None,
     updates_per_dispatch: int = 50,
     chunk: int | None = None,
     nonfinite: Nonfinite = "stop",
