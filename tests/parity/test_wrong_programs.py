@@ -10,7 +10,7 @@ import pytest
 
 PAGE = Path(__file__).parents[2] / "docs/wrong-programs.md"
 SETUP, *PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-VERDICTS = re.findall(r"\n```\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+VERDICTS = re.findall(r"```\n\n```\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
 pytestmark = pytest.mark.slow
 
 
