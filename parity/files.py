@@ -4,6 +4,7 @@
 """
 
 import io
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def from_bytes(content: bytes, file: Path) -> dict[str, np.ndarray]:
       InputError: the content is something else.
     """
     try:
-        held = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of kinds of tensors, refused below
+            held = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # a parser of malformed bytes raises many types
         raise InputError(
             f"`file` was {file}, which is no file of tensors, or not of tensors alone "

@@ -242,7 +242,7 @@ def check_axis_of_examples(name: str, apply: Callable[[Examples], Examples], x: 
     outputs = jax.eval_shape(apply, x)
     if not (_is_array(outputs) and outputs.ndim == 1):
         return
-    longer = jax.ShapeDtypeStruct((x.shape[0] + 1,), x.dtype)
+    longer = jax.ShapeDtypeStruct((x.shape[0] + 1,), _dtype(x))
     try:
         jax.eval_shape(apply, longer)
     except (TypeError, ValueError) as error:
@@ -263,12 +263,14 @@ def _is_array(tree: Any) -> bool:
 def _dtype(leaf: Any) -> Any:
     """The type of a leaf that JAX can compute with; None of any other."""
     if isinstance(leaf, bool | int | float | complex):
-        return np.dtype(type(leaf))
+        return jax.dtypes.canonicalize_dtype(np.dtype(type(leaf)))
     dtype = getattr(leaf, "dtype", None)
     if dtype is None or not hasattr(leaf, "shape"):
         return None
     numeric = jnp.issubdtype(dtype, np.number) or jnp.issubdtype(dtype, np.bool_)
-    return dtype if numeric or jnp.issubdtype(dtype, jax.dtypes.extended) else None
+    if numeric:
+        return jax.dtypes.canonicalize_dtype(dtype)  # as JAX takes it: int64 is int32 by default
+    return dtype if jnp.issubdtype(dtype, jax.dtypes.extended) else None
 
 
 def _type(leaf: Any) -> str:
