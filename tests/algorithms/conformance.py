@@ -66,42 +66,23 @@ TRUE_GRADIENT = [name for name in ALGORITHMS if not any(n in name for n in NOT_A
 TASKS = 5
 
 
-def each(names):
+def each(names, quick=REGISTERED):
     """A test for each of these; those of one algorithm run in one process, which compiles once.
 
-    All that is tested takes a minute of compiling for some ten of them, so the variants are slow.
+    All that is tested takes a minute of compiling for some ten of them, so all but the `quick` ones
+    are slow.
     """
-    return pytest.mark.parametrize(
-        "name",
-        [
-            pytest.param(
-                name,
-                marks=[
-                    pytest.mark.xdist_group(name),
-                    *([] if name in REGISTERED else [pytest.mark.slow]),
-                ],
-            )
-            for name in names
-        ],
-    )
+
+    def case(name):
+        slow = [] if name in quick else [pytest.mark.slow]
+        return pytest.param(name, marks=[pytest.mark.xdist_group(name), *slow])
+
+    return pytest.mark.parametrize("name", list(map(case, names)))
 
 
 every = each(ALGORITHMS)
-BATCHED = ("anil", "imaml", "maml", "meta_sgd", "reptile")
-every_batched = pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(
-            name,
-            marks=[
-                pytest.mark.xdist_group(name),
-                # How tasks are batched is the same for all, and each takes seconds to compile.
-                *([] if name in BATCHED else [pytest.mark.slow]),
-            ],
-        )
-        for name in ALGORITHMS
-    ],
-)
+# How tasks are batched is the same for all.
+every_batched = each(ALGORITHMS, ("anil", "imaml", "maml", "meta_sgd", "reptile"))
 
 
 class Case:

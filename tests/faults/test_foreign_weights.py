@@ -395,7 +395,7 @@ def test_updates_may_be_none_at_all(tmp_path, capsys):
     assert main(["train", "--resume", str(run), "--updates", "2"]) == 0
     assert int(runs.restore(run).state.update) == 2
     assert main(["report", str(run)]) == 0
-    record = json.loads((run / "config.json").read_text())
+    record = json.loads((run / "config.json").read_text(encoding="utf-8"))
     assert record["data"] == mj.data.load("sinusoid").fingerprint()
     assert main(["train", *line, "--updates", "0", "--out", str(tmp_path / "new")]) == 2
     assert "--updates was 0" in capsys.readouterr().err

@@ -304,7 +304,7 @@ def test_few_classes_are_trained_on_and_evaluated(
     assert main([*printed, "--tasks", "3"]) == 0
     data = load("pets", ways=ways)
     assert tuple(len(data.splits[part]) for part in splits.PARTS) == split
-    record = json.loads((tmp_path / "run" / "config.json").read_text())
+    record = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))
     # Of 12 pictures split within their class, 2 are for test: one to learn from, one to ask about.
     assert record["config"]["queries"] == (3 if split[0] == 4 else 1)
     assert ("known classes" in caplog.text) == (split == (8, 8, 8))

@@ -109,7 +109,7 @@ def test_a_run_stands_alone(of_pictures):
     assert done.returncode == 0, done.stderr
     assert (elsewhere / "weights.safetensors").is_file()
     assert "other (all split)" in done.stdout
-    config = json.loads((of_pictures / "run" / "config.json").read_text())["config"]
+    config = json.loads((of_pictures / "run" / "config.json").read_text(encoding="utf-8"))["config"]
     assert config["data"] == str(of_pictures / "photos")
 
 
@@ -185,7 +185,7 @@ def test_paths_may_be_str(of_lines, tmp_path):
 
 def test_the_compiler_and_the_processor_are_recorded(of_lines, monkeypatch, caplog):
     """C: the same seed with 1 and 2 cores; what the bits depend on is recorded and checked."""
-    versions = json.loads((of_lines / "config.json").read_text())["versions"]
+    versions = json.loads((of_lines / "config.json").read_text(encoding="utf-8"))["versions"]
     assert versions["devices"] == 2
     assert versions["compiler"] == "none" or "." in versions["compiler"]
     assert versions["processor"]
