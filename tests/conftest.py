@@ -1,7 +1,8 @@
 """Two CPU devices, so that meshes can be tested; double precision where a test asks for it.
 
 Most of a test's time is spent by XLA, optimising programs that run once: that is left out, but for
-the tests of what a program stores.
+the tests of what a program stores. What is compiled is kept in `.xla_cache`, for other processes and
+for the next run.
 """
 
 import atexit
@@ -18,6 +19,11 @@ QUICK = (
 if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):  # later ones end at this flag
     QUICK += " --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()  # read on import
+
+# Read on import, here and by the programs that tests start.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".xla_cache"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 if "MAML_JAX_CACHE" not in os.environ:
     # What tests compile and read is kept for this run, by all its processes, which inherit the

@@ -63,7 +63,7 @@ ALGORITHMS = REGISTERED | VARIANTS
 NOT_A_GRADIENT = ("fomaml", "reptile", "imaml", "first order", "scratch", "pretrained")
 TRUE_GRADIENT = [name for name in ALGORITHMS if not any(n in name for n in NOT_A_GRADIENT)]
 
-TASKS = 5
+TASKS = 4
 
 
 def each(names, quick=REGISTERED):
@@ -94,7 +94,7 @@ class Case:
         self.learner = ALGORITHMS[name](self.apply, 0.3, 2)
         self.meta = self.learner.init(self.params)
         self.tasks = classification(tasks=TASKS)
-        self.in_chunks = jax.jit(mj.over_tasks(self.learner, 2))  # 2, 2 and a remainder of 1
+        self.in_chunks = jax.jit(mj.over_tasks(self.learner, 2))
         self._gradients = {}
 
     def value_and_grad(self, steps):
@@ -197,7 +197,7 @@ def test_chunks_do_not_change_the_meta_gradient(case):
 
 
 @pytest.mark.parametrize("name", ["maml"])
-@pytest.mark.parametrize("chunk", [1, 3, 9])
+@pytest.mark.parametrize("chunk", [1, 3, 9])  # 3 leave a remainder of 1
 def test_any_chunk_will_do(case, chunk):
     step = jax.jit(mj.over_tasks(case.learner, chunk))
     assert distance(step(case.meta, case.tasks), case.expected) < 1e-13
@@ -205,7 +205,7 @@ def test_any_chunk_will_do(case, chunk):
 
 @every_batched
 def test_the_order_of_tasks_does_not_change_the_meta_gradient(case):
-    order = jnp.array([3, 0, 4, 1, 2])
+    order = jnp.array([3, 0, 1, 2])
     permuted = case.in_chunks(case.meta, task_of(case.tasks, order))
     assert distance(permuted, case.expected) < 1e-13
 

@@ -21,6 +21,8 @@ from parity.reference.fomaml import fomaml
 from parity.reference.maml import maml as reference_maml
 from parity.torch_tools import gradient, leaves, over_tasks
 
+# One process, with test_loops.py, which computes each catalogue once.
+pytestmark = pytest.mark.xdist_group("catalogues")
 NETWORKS = {"mlp-batch-norm": mlp_batch_norm, "mlp": mlp, "conv4-stride": conv4_stride}
 SMALL = ("mlp-batch-norm", "mlp")
 NORMALISED = ("mlp-batch-norm", "conv4-stride")

@@ -33,6 +33,8 @@ IN_PLACE = "weights updated in place: "
 FOR_QUERY = "batch norm in evaluation mode for the query alone"
 in_place = partial(partial, loops.optimizer_of_torch, SGD, False)
 
+# One process, which computes each catalogue once.
+pytestmark = pytest.mark.xdist_group("catalogues")
 PLANTED = {
     "inner graph created in the last inner step alone": loops.last_graph_alone,
     "weights detached in the inner step (.detach() or .data)": loops.weights_detached,
