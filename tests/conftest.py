@@ -1,8 +1,8 @@
 """Two CPU devices, so that meshes can be tested; double precision where a test asks for it.
 
 Most of a test's time is spent by XLA, optimising programs that run once: that is left out, but for
-the tests of what a program stores. What is compiled is kept in `.xla_cache`, for other processes and
-for the next run.
+the tests of what a program stores. What is compiled is kept in `.xla_cache`, for other processes
+and for the next run.
 """
 
 import atexit
