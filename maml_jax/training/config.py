@@ -38,6 +38,9 @@ class RunOptions:
     """Updates of the meta-parameters, by Adam."""
     seed: int = 0
     """Decides the initial weights and every task."""
+    init: str | None = None
+    """Start from the weights of this run, or of pretrained:NAME, with its network and size of
+    images. None: from random ones."""
 
 
 @dataclass(frozen=True)

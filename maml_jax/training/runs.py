@@ -20,19 +20,24 @@ from maml_jax.data.sources import queries_in
 from maml_jax.errors import InputError, check_choice, check_count
 from maml_jax.extras import require
 from maml_jax.training import evaluate as evaluation
-from maml_jax.training import metrics, provenance
+from maml_jax.training import initial, metrics, provenance
 from maml_jax.training.build import Problem, build, build_learner, build_network, load_data
 from maml_jax.training.checkpoints import Checkpoints, sync
 from maml_jax.training.config import Config, read_config
 from maml_jax.training.provenance import ExampleSpec
 from maml_jax.training.schedule import outer_optimizer
 from maml_jax.training.updates import State, initial_state, task_keys
+from maml_jax.training.weights import load_meta, save
 from maml_jax.types import Meta, MetaLearner, Params
 
 _log = logging.getLogger("maml_jax")
 
 QUERIES = 15
 """Query examples per class of an evaluation, where the classes have as many."""
+PRETRAINED = "pretrained:"
+"""How the name of weights that are part of the package begins, where a run is asked for."""
+WEIGHTS = "meta.safetensors"
+"""The meta-parameters of a run that was packed."""
 WORTH_TUNING = 10_000
 """Updates of a run from which on it pays to measure how many tasks to compute together."""
 
@@ -51,7 +56,8 @@ def load(run: Path | str, *, checkpoint: str = "latest") -> Run:
     """Load the learner that `maml-jax train` trained in a folder; the training data is not needed.
 
     Args:
-      run: the folder.
+      run: the folder; or weights that are part of the package, such as
+        `"pretrained:omniglot-5w1s"`.
       checkpoint: `"latest"`, or `"best"` by validation.
 
     Returns:
@@ -61,9 +67,53 @@ def load(run: Path | str, *, checkpoint: str = "latest") -> Run:
       InputError: not the folder of a run, no checkpoint in it, or a damaged one. A run that was
         made before runs recorded the shape of their examples needs its data.
     """
-    restored = restore(Path(run), checkpoint=checkpoint)
+    restored = restore(run, checkpoint=checkpoint)
     meta = jax.tree.map(jnp.asarray, restored.state.meta)
     return Run(restored.learner, meta, restored.config)
+
+
+def folder_of(run: Path | str) -> Path:
+    """The folder of a run, or of the weights that are part of the package: `pretrained:NAME`.
+
+    Raises:
+      InputError: there are no weights of that name.
+    """
+    if not str(run).startswith(PRETRAINED):
+        return Path(run)
+    check_choice("run", str(run), [PRETRAINED + name for name in pretrained_names()])
+    return _PACKED / str(run).removeprefix(PRETRAINED)
+
+
+def pretrained_names() -> list[str]:
+    """The weights that are part of the package."""
+    return sorted(folder.parent.name for folder in _PACKED.glob(f"*/{WEIGHTS}"))
+
+
+_PACKED = Path(__file__).parents[1] / "weights"
+
+
+def pack(run: Path | str, out: Path | str, *, checkpoint: str = "latest") -> None:
+    """Copy what is needed to load a run, some 100 kB instead of its checkpoints.
+
+    Args:
+      run: the folder of the run.
+      out: the new folder, of which `load`, `evaluate` and the like take its weights. It cannot be
+        trained further, for it has no optimizer's state.
+      checkpoint: as in `load`.
+
+    Raises:
+      InputError: as for `load`, or `out` exists.
+    """
+    if os.path.lexists(out):
+        raise InputError(f"`out` was {out}, which exists; name another.")
+    restored = restore(run, checkpoint=checkpoint)
+    record = restored.provenance | {"updates": int(restored.state.update)}
+    # Where the data was is nobody else's business.
+    record["config"] = record["config"] | {"data_dir": None}
+    with new_folder(Path(out)) as fresh:
+        fresh.mkdir()
+        save(fresh / WEIGHTS, restored.state.meta)
+        write_record(fresh, record)
 
 
 class Restored(NamedTuple):
@@ -85,7 +135,7 @@ def restore(
     """A run as it was saved.
 
     Args:
-      run: its folder.
+      run: its folder, or `pretrained:NAME`.
       checkpoint: `latest`, or `best` by validation.
       data_dir: where the data is now, for runs that did not record the shape of their examples;
         None: where it was.
@@ -93,22 +143,26 @@ def restore(
     Raises:
       InputError: as for `load`.
     """
-    run = Path(run)
+    run = folder_of(run)
     check_choice("checkpoint", checkpoint, ("latest", "best"))
-    config = read_config(run)
-    recorded = _read_record(run).get("examples")
+    config, record = read_config(run), _read_record(run)
+    recorded = record.get("examples")
     if recorded is None:
         examples = provenance.examples_of(config, load_data(_moved(config, data_dir)))
     else:
         examples = provenance.examples_from(recorded)
     params, apply = build_network(config, examples.input_shape, examples.outputs)
     learner = build_learner(config, apply, examples.loss, examples.classes)
+    like = initial_state(learner, params, outer_optimizer(config), config.seed)
+    if (run / WEIGHTS).is_file():
+        meta = load_meta(run / WEIGHTS, like.meta)
+        state = like._replace(meta=meta, update=jnp.int32(record["updates"]))
+        return Restored(config, learner, params, examples, state, record)
     update = None
     if checkpoint == "best":
         update = metrics.best_validation(metrics.read(run))
         if update is None:
             raise InputError(f"`checkpoint` was 'best'; {run} has no validation in its log.")
-    like = initial_state(learner, params, outer_optimizer(config), config.seed)
     state, kept = Checkpoints(run).restore(like, update)
     provenance.check_config(run, kept, config)
     provenance.warn_of_versions(run, kept, provenance.versions())
@@ -131,7 +185,10 @@ def create(config: Config, run: Path | str) -> tuple[Config, Problem, State]:
         )
     config = from_anywhere(config.check())
     check_count("updates", config.updates)
-    problem = build(config)
+    if config.init is not None:
+        init = restore(config.init)
+        config = initial.network_as(config, init.config, init.examples.input_shape)
+    problem = _with_initial(config, build(config))
     config = _as_the_data_allow(config, problem.data)
     source = training_tasks(config, problem.data)
     for split in ("val", "test") if config.validate_every else ("test",):
@@ -194,13 +251,26 @@ def from_anywhere(config: Config) -> Config:
     if class_split is not None and Path(class_split).is_file():
         class_split = str(Path(class_split).absolute())
     data = _from_anywhere_by_name(config.data)
-    return dataclasses.replace(config, data=data, data_dir=data_dir, class_split=class_split)
+    init = config.init
+    if init is not None and not init.startswith(PRETRAINED):
+        init = str(Path(init).absolute())
+    return dataclasses.replace(
+        config, data=data, data_dir=data_dir, class_split=class_split, init=init
+    )
 
 
 def _from_anywhere_by_name(data: str) -> str:
     """The absolute path, if `data` is one: a folder with the name of a data set is none."""
     is_path = data not in registry.names("data") and Path(data).exists()
     return str(Path(data).absolute()) if is_path else data
+
+
+def _with_initial(config: Config, problem: Problem) -> Problem:
+    """The problem, started from the weights of the config's `init` if it has one."""
+    if config.init is None:
+        return problem
+    meta = restore(config.init).state.meta
+    return problem._replace(params=initial.weights_from(config.init, meta, problem.params))
 
 
 def _start(config: Config, problem: Problem) -> State:
@@ -266,11 +336,12 @@ def resume(run: Path | str, **changes: Any) -> tuple[Config, Problem, State]:
         check_count("updates", changes["updates"])
     config = dataclasses.replace(read_config(run), **changes).check()
     problem = build(config)
-    state = _start(config, problem)
-    kept = _read_record(run)
-    checkpoints = Checkpoints(run)
+    kept, checkpoints = _read_record(run), Checkpoints(run)
     if checkpoints.updates():
-        state, kept = checkpoints.restore(state)
+        state, kept = checkpoints.restore(_start(config, problem))
+    else:  # stopped before its first
+        problem = _with_initial(config, problem)
+        state = _start(config, problem)
     now = provenance.make(config, problem.data)
     provenance.check_config(run, kept, config)
     provenance.check_data(run, kept, problem.data)
@@ -315,7 +386,7 @@ def evaluate(
     """Adapt a run's model to new tasks and score it; the result is JSON.
 
     Args:
-      run: the folder of the run.
+      run: the folder of the run, or `pretrained:NAME`.
       tasks: how many tasks.
       queries: query examples per class; None: 15, or as many as the smallest class has.
       shots: support examples per class; None: those of training.
@@ -334,7 +405,7 @@ def evaluate(
     Raises:
       InputError: an argument out of range, or a run that cannot be loaded.
     """
-    run = Path(run)
+    run = folder_of(run)
     check_count("tasks", tasks)
     restored = restore(run, checkpoint=checkpoint, data_dir=data_dir)
     config = _moved(restored.config, data_dir)
