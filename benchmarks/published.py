@@ -1,0 +1,205 @@
+"""The published table: full trainings, each tested by the paper's protocol and by a strict one.
+
+Claim: every cell is one `maml-jax train` of a recipe, tested on the same 1000 tasks of held-out
+classes. By the paper's protocol a task has as many query images a class as shots, which batch norm
+sees together; by the strict one 15, each by itself beside the support set. Settings were chosen on
+validation classes.
+Repeat: `python -m benchmarks.published --data-dir FOLDER`. What is missing is trained, which takes
+hours for each cell and may be stopped and started again. `--only` names cells, `--from FOLDER` is
+where the runs are, and `--no-training` tests those that are finished.
+"""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks import script
+from benchmarks.algorithms import config_as_json, train_or_resume
+from maml_jax import use_all_cores
+from maml_jax.training import metrics, runs
+from maml_jax.training.config import Config
+from maml_jax.training.recipes import recipe
+
+TASKS = 1000
+SECONDS = "seconds.json"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure of the table."""
+
+    recipe: str
+    algorithm: str = "maml"
+    seeds: int = 1
+    published: str = ""
+    """Of the paper, in percent; by its own protocol."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """What differs from the recipe."""
+
+    def config(self, seed: int, data_dir: Path | None) -> Config:
+        config = replace(recipe(self.recipe, self.algorithm), **self.options)
+        return replace(config, seed=seed, data_dir=data_dir).check()
+
+
+CELLS = {
+    "omniglot-5w1s": Cell("omniglot-5w1s", seeds=3, published="98.7 ± 0.4"),
+    "omniglot-5w5s": Cell("omniglot-5w5s", published="99.9 ± 0.1"),
+    "omniglot-20w1s": Cell("omniglot-20w1s", published="95.8 ± 0.3"),
+    "omniglot-20w5s": Cell("omniglot-20w5s", published="98.9 ± 0.2"),
+    "omniglot-5w1s-mlp": Cell(
+        "omniglot-5w1s",
+        published="89.7 ± 1.1",
+        options={"model": "mlp", "hidden": (256, 128, 64, 64)},
+    ),
+    "omniglot-5w1s-fomaml": Cell("omniglot-5w1s", "fomaml"),
+    "omniglot-5w1s-reptile": Cell("omniglot-5w1s", "reptile", published="97.68 ± 0.04"),
+    "omniglot-5w1s-maml-plus-plus": Cell("omniglot-5w1s", "maml-plus-plus", published="99.47"),
+    "omniglot-5w1s-proto-maml": Cell("omniglot-5w1s", "proto-maml"),
+    "sinusoid-10": Cell("sinusoid", seeds=3),
+    "sinusoid-5": Cell("sinusoid", seeds=3, options={"shots": 5, "queries": 5}),
+}
+"""Finn et al. 2017, Nichol et al. 2018 (transductive) and Antoniou et al. 2019 (an ensemble)."""
+
+
+def protocols(config: Config) -> dict[str, dict[str, Any]]:
+    """The arguments of `evaluate` for each protocol."""
+    if config.data == "sinusoid":
+        return {"mean squared error": {"queries": 100}}
+    return {
+        "paper": {"queries": config.shots, "transductive": True},
+        "strict": {"queries": 15, "transductive": False},
+    }
+
+
+def score(run: Path, config: Config, seed: int) -> dict[str, Any]:
+    """The scores of a finished run, kept in its folder and read from there."""
+    found = {}
+    for name, how in protocols(config).items():
+        kept = run / f"test-{name.replace(' ', '-')}-{seed}.json"
+        if not kept.exists():
+            result = runs.evaluate(run, tasks=TASKS, seed=seed, **how)
+            kept.write_text(metrics.to_json(result, indent=1) + "\n", encoding="utf-8")
+        result = json.loads(kept.read_text(encoding="utf-8"))
+        found[name] = {
+            key: result[key]
+            for key in result
+            if key.startswith(("accuracy", "loss_per_step")) or key in ("tasks", "queries", "steps")
+        }
+    return found
+
+
+def train(config: Config, run: Path) -> None:
+    """Train to the end; the seconds that it takes are added up in the run's folder."""
+    start = time.monotonic()
+    try:
+        train_or_resume(config, run)
+    finally:
+        if run.exists():
+            seconds = (_read_seconds(run) or 0) + time.monotonic() - start
+            (run / SECONDS).write_text(json.dumps(seconds), encoding="utf-8")
+
+
+def _read_seconds(run: Path) -> float | None:
+    return json.loads((run / SECONDS).read_text()) if (run / SECONDS).exists() else None
+
+
+def row_of(name: str, run: Path, config: Config, seed: int) -> dict[str, Any]:
+    """What the table and the results file say of a run."""
+    log = [line for line in metrics.read(run) if "loss" in line]
+    return {
+        "cell": name,
+        "seed": config.seed,
+        "algorithm": config.algorithm,
+        "updates": log[-1]["update"] if log else 0,
+        "training_seconds": _read_seconds(run),
+        "config": config_as_json(config),
+        **score(run, config, seed),
+    }
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The cells of classification and of regression, in Markdown."""
+    classified = [row for row in rows if "paper" in row]
+    lines = [
+        [
+            row["cell"],
+            str(row["seed"]),
+            f"{row['updates']:,}",
+            *(_percent(row[protocol]) for protocol in ("paper", "strict")),
+            CELLS[row["cell"]].published,
+        ]
+        for row in classified
+    ]
+    titles = ["cell", "seed", "updates", "paper's protocol, %", "strict, %", "published, %"]
+    text = script.markdown(titles, lines)
+    regressed = [row for row in rows if "mean squared error" in row]
+    if regressed:
+        titles = ["cell", "seed", "updates", "0 steps", "1 step", "10 steps"]
+        lines = [
+            [
+                row["cell"],
+                str(row["seed"]),
+                f"{row['updates']:,}",
+                *(_loss(row["mean squared error"], step) for step in (0, 1, 10)),
+            ]
+            for row in regressed
+        ]
+        text += ["", *script.markdown(titles, lines)]
+    return "\n".join(text)
+
+
+def _percent(of: dict[str, Any]) -> str:
+    return f"{100 * of['accuracy']:.2f} ± {100 * of['accuracy_ci95']:.2f}"
+
+
+def _loss(of: dict[str, Any], step: int) -> str:
+    return f"{of['loss_per_step'][step]:.3f} ± {of['loss_per_step_ci95'][step]:.3f}"
+
+
+def main() -> int:
+    """Train what is missing, test, print the table."""
+    parser = script.measuring_parser("benchmarks.published", __doc__)
+    parser.add_argument("--data-dir", type=Path, help="the folder of Omniglot")
+    parser.add_argument("--from", dest="folder", type=Path, default=Path("runs/published"))
+    parser.add_argument("--only", help="cells, separated by commas; one seed as CELL:SEED")
+    parser.add_argument("--no-training", action="store_true", help="test finished runs alone")
+    parser.add_argument("--test-seed", type=int, default=0, help="decides the tasks of the tests")
+    options = parser.parse_args()
+    use_all_cores()
+    rows = []
+    for name, seed in _chosen(parser, options.only):
+        config = CELLS[name].config(seed, options.data_dir)
+        run = options.folder / f"{name}-{seed}"
+        if not options.no_training:
+            train(config, run)
+        log = metrics.read(run) if run.exists() else []
+        if max((line["update"] for line in log), default=0) < config.updates:
+            print(f"{run}: not trained to its end", file=sys.stderr)
+            continue
+        rows.append(row_of(name, run, runs.read_config(run), options.test_seed))
+        print(table(rows[-1:]), file=sys.stderr)
+    print(table(rows))
+    script.write_record(options.out, "benchmarks.published", rows=rows)
+    return 0
+
+
+def _chosen(parser: argparse.ArgumentParser, only: str | None) -> list[tuple[str, int]]:
+    """The cells and seeds to be done."""
+    every = [(name, seed) for name, cell in CELLS.items() for seed in range(cell.seeds)]
+    if only is None:
+        return every
+    chosen = []
+    for word in only.split(","):
+        name, _, seed = word.partition(":")
+        if name not in CELLS or (seed and not seed.isdigit()):
+            parser.error(f"--only had {word!r}; it may have {', '.join(CELLS)}")
+        chosen += [(name, int(seed))] if seed else [pair for pair in every if pair[0] == name]
+    return chosen
+
+
+if __name__ == "__main__":
+    sys.exit(main())
