@@ -23,6 +23,7 @@ from .batching.devices import use_all_cores as use_all_cores
 from .batching.over_tasks import over_tasks as over_tasks
 from .batching.tune import Plan as Plan
 from .batching.tune import tune as tune
+from .classifier.estimator import FewShotClassifier as FewShotClassifier
 from .errors import InputError as InputError
 from .training.evaluate import Scores as Scores
 from .training.evaluate import evaluate as evaluate

@@ -14,6 +14,7 @@ OPTIONAL = (
     "tensorflow_datasets",
     "torch",
     "safetensors",
+    "sklearn",
 )
 
 
@@ -33,6 +34,12 @@ def test_the_core_needs_none_of_them():
         "learner.value_and_grad(params, mj.Episode(batch, batch))\n"
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_classifier_names_the_extra():
+    done = python("import maml_jax as mj; mj.FewShotClassifier")
+    message = "sklearn is not installed, which this needs: pip install 'maml-jax[cli]'."
+    assert done.stderr.splitlines()[-1].endswith(message)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from maml_jax import registry
 from maml_jax.cli.data import Prepare, Show
 from maml_jax.cli.evaluate import Evaluate, Report
 from maml_jax.cli.messages import options, suggestion
+from maml_jax.cli.predict import Predict
 from maml_jax.cli.train import Resume, Train
 from maml_jax.cli.weights import Export, Import
 from maml_jax.errors import InputError
@@ -24,6 +25,7 @@ from maml_jax.training.recipes import RECIPES, recipe
 COMMANDS: dict[str, Any] = {
     "train": Train,
     "evaluate": Evaluate,
+    "predict": Predict,
     "report": Report,
     "export": Export,
     "import": Import,

@@ -47,7 +47,9 @@ def decode(name: str, content: bytes) -> Any:
     try:
         with pillow.open(io.BytesIO(content)) as picture:
             picture.load()
-            upright = require("PIL.ImageOps", "cli").exif_transpose(picture)
+            return plain(name, picture)
+    except InputError:  # which is a ValueError
+        raise
     # Warnings are for users whose filters make them errors.
     except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as error:
         raise InputError(
@@ -55,13 +57,18 @@ def decode(name: str, content: bytes) -> Any:
         ) from error
     except (OSError, SyntaxError, ValueError, Warning) as error:
         raise InputError(f"`data` held {name}, which is not a readable image.") from error
-    return _plain(name, upright)
 
 
-def _plain(name: str, picture: Any) -> Any:
-    """The picture in 8 bits, grey or in colour, on white where it is transparent."""
+def plain(name: str, picture: Any) -> Any:
+    """The picture upright in 8 bits, grey or in colour, on white where it is transparent.
+
+    Raises:
+      InputError: its values have no known scale.
+    """
+    format_ = picture.format  # which the upright copy has not
+    picture = require("PIL.ImageOps", "cli").exif_transpose(picture)
     grey = picture.mode in ("1", "L", "LA", "La") or picture.mode.startswith("I;16")
-    if picture.mode == "I" and picture.format == "PNG":  # Pillow's older form of 16 bits
+    if picture.mode == "I" and format_ == "PNG":  # Pillow's older form of 16 bits
         grey = True
     if picture.mode in ("I", "F") and not grey:
         raise InputError(
@@ -80,7 +87,7 @@ def _plain(name: str, picture: Any) -> Any:
 
 
 def from_array(pixels: np.ndarray) -> Any:
-    """The picture of a uint8 array, `[height, width]` or with 1 or 3 channels last."""
+    """The picture of a uint8 array, `[height, width]` or with 1, 3 or 4 channels last."""
     if pixels.ndim == 3 and pixels.shape[-1] == 1:
         pixels = pixels[..., 0]
     return require("PIL.Image", "cli").fromarray(pixels)

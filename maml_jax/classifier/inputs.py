@@ -1,0 +1,135 @@
+"""Pictures as users have them, to the examples that a network takes."""
+
+from collections.abc import Iterable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from maml_jax.data import pictures
+from maml_jax.errors import InputError, shown
+
+
+class Scale(NamedTuple):
+    """What black and white are in arrays of numbers."""
+
+    black: float
+    white: float
+
+
+def scale_of(x: np.ndarray) -> Scale:
+    """The scale of an array: 0 to 255 of bytes and of integers up to there, 0 to 1 of fractions.
+
+    Of other numbers it is from their least to their greatest.
+    """
+    if x.dtype == bool:
+        return Scale(0.0, 1.0)
+    if x.dtype == np.uint16:
+        return Scale(0.0, 65535.0)
+    least, most = float(x.min()), float(x.max())
+    if np.issubdtype(x.dtype, np.integer) and least >= 0 and most <= 255:
+        return Scale(0.0, 255.0)
+    if not np.issubdtype(x.dtype, np.integer) and least >= 0 and most <= 1:
+        return Scale(0.0, 1.0)
+    return Scale(least, most if most > least else least + 1.0)
+
+
+def is_listing(x: Any) -> bool:
+    """Whether `x` is a sequence of paths or of pictures, and no array of numbers."""
+    if isinstance(x, np.ndarray):
+        return x.ndim == 1 and x.dtype.kind in "OU" and len(x) > 0 and _is_picture(x[0])
+    return isinstance(x, Sequence) and len(x) > 0 and _is_picture(x[0])
+
+
+def _is_picture(x: Any) -> bool:
+    # Arrays of one size each are pictures too, each of its own size.
+    return isinstance(x, str | PathLike) or _is_pillow(x) or (_is_array(x) and x.ndim in (2, 3))
+
+
+def _is_pillow(x: Any) -> bool:
+    return hasattr(x, "getbands") and hasattr(x, "convert")
+
+
+def _is_array(x: Any) -> bool:
+    return hasattr(x, "ndim") and hasattr(x, "dtype")
+
+
+def from_listing(
+    listing: Iterable[Any], shape: tuple[int, ...], fit: str, scale: Scale | None = None
+) -> np.ndarray:
+    """The pictures of paths, Pillow's images and arrays as `[n, size, size, channels]` in 0 … 1.
+
+    Args:
+      listing: the pictures, of whatever sizes.
+      shape: of one example of the network.
+      fit: how pictures are made square, one of `pictures.FITS`.
+      scale: of arrays; None: each array's own.
+
+    Raises:
+      InputError: one cannot be read, or is none.
+    """
+    size, _, channels = _of_images(shape)
+    made = [pictures.fit(_open(n, x, scale), size, channels, fit) for n, x in enumerate(listing)]
+    return np.stack(made).astype(np.float32) / 255
+
+
+def from_array(x: np.ndarray, shape: tuple[int, ...], fit: str, scale: Scale) -> np.ndarray:
+    """The examples in an array of numbers, as `[n, *shape]`.
+
+    Rows `[n, values]` are pictures too: as square as their length allows (64 values are 8×8).
+
+    Args:
+      x: `[n, height, width]` or `[n, height, width, channels]`, of any size, or rows.
+      shape: of one example of the network.
+      fit: as in `from_listing`.
+      scale: what black and white are.
+    """
+    if len(shape) != 3:
+        if x.shape[1:] != shape and x[0].size != np.prod(shape):
+            raise InputError(f"`X` was {x.shape}; the network takes {('n', *shape)}.")
+        return x.reshape(-1, *shape).astype(np.float32)
+    grey = np.clip((x.astype(np.float64) - scale.black) / (scale.white - scale.black), 0, 1)
+    if x.shape[1:] == shape or (x[0].size == np.prod(shape) and x.ndim == 2):
+        return grey.reshape(-1, *shape).astype(np.float32)
+    if x.ndim == 2:
+        height = _most_square(x.shape[1])
+        grey = grey.reshape(len(x), height, -1)
+    if x.ndim not in (2, 3, 4) or (x.ndim == 4 and x.shape[-1] not in (1, 3, 4)):
+        raise InputError(
+            f"`X` was {x.shape}; pictures are [n, height, width] or, with 1, 3 or 4 channels, "
+            "[n, height, width, channels]."
+        )
+    return from_listing(grey, shape, fit, Scale(0.0, 1.0))
+
+
+def _most_square(length: int) -> int:
+    """The greatest divisor up to the root: the height of the squarest picture of so many pixels."""
+    return max(d for d in range(1, int(length**0.5) + 1) if length % d == 0)
+
+
+def _of_images(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(shape) != 3:
+        raise InputError(f"`X` held pictures; the network takes arrays {('n', *shape)}.")
+    return shape
+
+
+def _open(number: int, x: Any, scale: Scale | None) -> Any:
+    """One picture by Pillow, grey or in colour, upright, on white where it is transparent."""
+    if isinstance(x, str | PathLike):
+        try:
+            content = Path(x).read_bytes()
+        except OSError as error:
+            raise InputError(f"`X` held {x}, which cannot be read: {error.strerror}.") from error
+        return pictures.decode(str(x), content)
+    if _is_pillow(x):
+        return pictures.plain(f"picture {number}", x)
+    if not _is_array(x):
+        raise InputError(f"`X` held {shown(x, 60)}; it must be a path, a picture or an array.")
+    x = np.asarray(x)
+    black, white = scale or scale_of(x)
+    unit = np.clip((x.astype(np.float64) - black) / (white - black), 0, 1)
+    eight = np.round(255 * unit).astype(np.uint8)
+    if eight.ndim == 3 and eight.shape[-1] == 4:
+        return pictures.plain(f"picture {number}", pictures.from_array(eight))
+    return pictures.from_array(eight)
