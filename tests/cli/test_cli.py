@@ -140,9 +140,10 @@ def shown(arguments, capsys):
 @pytest.mark.parametrize(
     ("command", "parts"),
     {
-        "": ["train", "evaluate", "report", "export", "import", "data", "--version"],
+        "": ["train", "evaluate", "predict", "report", "export", "import", "data", "--version"],
         "train": ["--inner-lr", "inner-loop options", "imaml options", "omniglot-5w1s", "conv4"],
         "evaluate": ["--queries", "RUN"],
+        "predict": ["RUN", "--support", "--images", "--html"],
         "report": ["RUN"],
         "export": ["RUN", "FILE"],
         "import": ["FILE", "--mapping", "--out PATH"],
