@@ -1,6 +1,7 @@
 """What a learner is given, checked in one place, before anything is computed.
 
-Shapes and types are known while JAX traces, so they are checked there too. The values of labels are
+Shapes and types are known while JAX traces, so they are checked there too: a `PyTree` below may
+hold `jax.ShapeDtypeStruct`s in the place of arrays. The values of labels are
 known only where nothing is traced; elsewhere labels that are no class make the loss NaN.
 """
 
@@ -188,7 +189,7 @@ def _check_broadcast(loss: Loss, outputs: Examples, y: Examples) -> None:
         ) from error
 
 
-def check_integers(name: str, y: Examples) -> None:
+def check_integers(name: str, y: PyTree) -> None:
     """An `InputError` where `y` is no array of integer labels, of which there are prototypes."""
     if not (_is_array(y) and jnp.issubdtype(y.dtype, jnp.integer)):
         found = y.dtype if _is_array(y) else _types(y)
@@ -198,7 +199,7 @@ def check_integers(name: str, y: Examples) -> None:
         )
 
 
-def check_labels(name: str, y: Examples, ways: int) -> None:
+def check_labels(name: str, y: PyTree, ways: int) -> None:
     """An `InputError` where labels, of known values, are not all in 0 … ways − 1."""
     labels = known(y)
     if labels is None or not labels.size:
@@ -212,7 +213,7 @@ def check_labels(name: str, y: Examples, ways: int) -> None:
         )
 
 
-def known(y: Examples) -> np.ndarray | None:
+def known(y: PyTree) -> np.ndarray | None:
     """The values of an array of integers; None where they are traced or on other hosts."""
     if not _is_array(y) or is_traced(y) or isinstance(y, jax.ShapeDtypeStruct):
         return None
@@ -226,12 +227,12 @@ def takes_classes(loss: Loss) -> bool:
     return loss is softmax_cross_entropy
 
 
-def has_one_axis(x: Examples) -> bool:
+def has_one_axis(x: PyTree) -> bool:
     """Whether it is not seen from `x` alone that it has an axis of examples."""
     return _is_array(x) and x.ndim == 1
 
 
-def check_axis_of_examples(name: str, apply: Callable[[Examples], Examples], x: Examples) -> None:
+def check_axis_of_examples(name: str, apply: Callable[[Examples], Examples], x: PyTree) -> None:
     """An `InputError` where the only axis of `x` is that of features.
 
     A network takes one example, `[features]`, as readily as `[examples, features]`. That its axis
@@ -252,7 +253,7 @@ def check_axis_of_examples(name: str, apply: Callable[[Examples], Examples], x: 
         ) from error
 
 
-def _lengths(tree: Examples) -> set[int]:
+def _lengths(tree: PyTree) -> set[int]:
     return {np.shape(leaf)[0] for leaf in jax.tree.leaves(tree) if np.ndim(leaf)}
 
 
