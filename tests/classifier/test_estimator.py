@@ -10,9 +10,9 @@ from sklearn.utils.estimator_checks import check_estimator
 
 import maml_jax as mj
 from maml_jax.classifier import FewShotClassifier
-from maml_jax.cli import main
 from maml_jax.errors import InputError
 
+pytestmark = pytest.mark.xdist_group("classifier")  # one process trains the run
 SHAPES = ("circle", "square", "cross", "bar", "dot", "corner", "wave")
 
 
@@ -45,15 +45,6 @@ def picture(kind: str, seed: int, side: int = 40) -> Image.Image:
 def pictures(kinds, each=2, start=0, side=40):
     images = [picture(kind, start + n, side) for kind in kinds for n in range(each)]
     return images, [kind for kind in kinds for _ in range(each)]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A small run on glyphs, trained enough to tell shapes apart."""
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    small = ["--filters", "16", "--tasks", "8", "--updates", "300", "--validate-every", "0"]
-    assert main(["train", "--recipe", "quickstart", *small, "--out", str(folder)]) == 0
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,11 @@ import io
 import json
 
 import pytest
-from test_estimator import SHAPES, picture, run  # noqa: F401  # the fixture
+from test_estimator import SHAPES, picture
 
 from maml_jax.cli import main
+
+pytestmark = pytest.mark.xdist_group("classifier")  # one process trains the run
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def folders(tmp_path):
     return tmp_path
 
 
-def predict(run, folders, *options, capsys):  # noqa: F811
+def predict(run, folders, *options, capsys):
     capsys.readouterr()
     words = ["--support", str(folders / "support"), "--images", str(folders / "new"), *options]
     code = main(["predict", str(run), *words])
@@ -35,7 +37,7 @@ def predict(run, folders, *options, capsys):  # noqa: F811
     return code, said.out, said.err
 
 
-def test_forms(run, folders, capsys):  # noqa: F811
+def test_forms(run, folders, capsys):
     code, out, said = predict(run, folders, "--json", capsys=capsys)
     assert code == 0, said
     rows = json.loads(out)
@@ -56,7 +58,7 @@ def test_forms(run, folders, capsys):  # noqa: F811
     assert [line.split()[1] for line in out.splitlines()[1:]] == [row["label"] for row in rows]
 
 
-def test_the_page_needs_no_other_file(run, folders, capsys):  # noqa: F811
+def test_the_page_needs_no_other_file(run, folders, capsys):
     page = folders / "page.html"
     code, _, said = predict(run, folders, "--html", str(page), capsys=capsys)
     assert code == 0, said
@@ -69,7 +71,7 @@ def test_the_page_needs_no_other_file(run, folders, capsys):  # noqa: F811
     assert "--html was" in said
 
 
-def test_what_was_learned_is_kept(run, folders, capsys):  # noqa: F811
+def test_what_was_learned_is_kept(run, folders, capsys):
     kept = folders / "kept"
     _, expected, _ = predict(run, folders, "--save", str(kept), "--json", capsys=capsys)
     assert main(["predict", str(kept), "--images", str(folders / "new"), "--json"]) == 0
@@ -79,13 +81,13 @@ def test_what_was_learned_is_kept(run, folders, capsys):  # noqa: F811
     assert "has learned its own: leave it out" in said
 
 
-def test_one_picture(run, folders, capsys):  # noqa: F811
+def test_one_picture(run, folders, capsys):
     one = ["--images", str(folders / "new" / "bar.png"), "--calibrate", "--json"]
     assert main(["predict", str(run), "--support", str(folders / "support"), *one]) == 0
     assert [row["file"] for row in json.loads(capsys.readouterr().out)] == ["bar.png"]
 
 
-def test_bad_input_is_one_line(run, folders, capsys):  # noqa: F811
+def test_bad_input_is_one_line(run, folders, capsys):
     new, support = str(folders / "new"), str(folders / "support")
     (folders / "empty").mkdir()
     (folders / "broken").mkdir()

@@ -222,7 +222,7 @@ sys.exit(f"imported: {imported}" if imported else 0)
 
 
 BAD = {
-    "evalute": ["no such command (did you mean evaluate?)", "train, evaluate, report"],
+    "evalute": ["no such command (did you mean evaluate?)", "train, evaluate, predict"],
     "data": ["one of {show, prepare}", "data --help"],
     "data shwo": ["no such command (did you mean show?)", "show, prepare"],
     "train --recipe omniglot-5w1": ["--recipe was", "did you mean 'omniglot-5w1s'", "quickstart"],

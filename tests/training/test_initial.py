@@ -10,7 +10,19 @@ from maml_jax.core.trees import by_path
 from maml_jax.errors import InputError
 from maml_jax.training import runs
 
-SMALL = ["--filters", "4", "--tasks", "2", "--updates", "2", "--validate-every", "0"]
+pytestmark = pytest.mark.xdist_group("initial")  # one process trains the run
+SMALL = [
+    "--model",
+    "mlp",
+    "--hidden",
+    "8",
+    "--tasks",
+    "2",
+    "--updates",
+    "2",
+    "--validate-every",
+    "0",
+]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +62,7 @@ def test_training_starts_from_another_run(whole, tmp_path):
     new += ["--meta-lr", "1e-12", "--init", str(whole)]
     assert main(["train", *new, "--out", str(tmp_path / "same")]) == 0
     start, end = mj.load(whole), mj.load(tmp_path / "same")
-    assert end.config.filters == 4
+    assert (end.config.model, end.config.hidden) == ("mlp", (8,))
     for a, b in zip(jax.tree.leaves(start.meta), jax.tree.leaves(end.meta), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-9)
     assert main(["train", *new, "--ways", "3", "--out", str(tmp_path / "three")]) == 0
@@ -59,8 +71,8 @@ def test_training_starts_from_another_run(whole, tmp_path):
     for path, leaf in by_path(three).items():
         if not path.startswith("head"):
             np.testing.assert_allclose(leaf, by_path(start.meta)[path], atol=1e-9)
-    assert main(["train", *new, "--filters", "8", "--out", str(tmp_path / "eight")]) == 2
-    assert not (tmp_path / "eight").exists()
+    assert main(["train", *new, "--hidden", "4", "--out", str(tmp_path / "four")]) == 2
+    assert not (tmp_path / "four").exists()
 
 
 def test_a_run_goes_on_without_what_it_started_from(whole, tmp_path):
