@@ -32,6 +32,7 @@ def call(tmp_path, monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow  # trains three runs
 def test_cells_are_trained_and_tested(call, tmp_path):
     out = tmp_path / "figures.json"
     code, said = call("--out", out)

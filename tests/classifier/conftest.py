@@ -9,6 +9,6 @@ from maml_jax.cli import main
 def run(tmp_path_factory):
     """A small run on glyphs, trained enough to tell shapes apart."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    small = ["--filters", "16", "--tasks", "8", "--updates", "300", "--validate-every", "0"]
+    small = ["--filters", "16", "--tasks", "8", "--updates", "200", "--validate-every", "0"]
     assert main(["train", "--recipe", "quickstart", *small, "--out", str(folder)]) == 0
     return folder

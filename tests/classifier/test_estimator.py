@@ -136,6 +136,7 @@ def test_bright_pictures_are_inverted_for_a_model_of_bright_strokes(run):
     np.testing.assert_allclose(one.predict_proba(images), other.predict_proba(inverted), atol=1e-6)
 
 
+@pytest.mark.slow  # adapts once for each picture
 def test_the_temperature_by_leaving_one_out(run):
     images, labels = pictures(SHAPES[:5])
     classifier = FewShotClassifier(run, temperature="leave-one-out").fit(images, labels)

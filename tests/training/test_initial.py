@@ -56,6 +56,7 @@ def test_a_packed_run_is_loaded_and_evaluated(whole, tmp_path, capsys):
         runs.pack(whole, tmp_path / "packed")
 
 
+@pytest.mark.slow  # trains twice more
 def test_training_starts_from_another_run(whole, tmp_path):
     """Its weights, its filters and its size of images; of another number of ways not its head."""
     new = ["--recipe", "quickstart", "--tasks", "2", "--updates", "2", "--validate-every", "0"]
@@ -75,6 +76,7 @@ def test_training_starts_from_another_run(whole, tmp_path):
     assert not (tmp_path / "four").exists()
 
 
+@pytest.mark.slow  # trains twice more
 def test_a_run_goes_on_without_what_it_started_from(whole, tmp_path):
     init = tmp_path / "init"
     runs.pack(whole, init)
