@@ -104,7 +104,8 @@ def train(config: Config, run: Path) -> None:
 
 
 def _read_seconds(run: Path) -> float | None:
-    return json.loads((run / SECONDS).read_text()) if (run / SECONDS).exists() else None
+    kept = run / SECONDS
+    return json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else None
 
 
 def row_of(name: str, run: Path, config: Config, seed: int) -> dict[str, Any]:

@@ -79,28 +79,50 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         self.invert = invert
 
     @classmethod
-    def from_pretrained(cls, name: str, **options: Any) -> "FewShotClassifier":
-        """The classifier of weights that are part of the package, such as `omniglot-5w1s`."""
-        made = cls(runs.PRETRAINED + name.removeprefix(runs.PRETRAINED), **options)
-        runs.folder_of(made.model)
-        return made
+    def from_pretrained(
+        cls,
+        name: str,
+        *,
+        steps: int | None = None,
+        temperature: float | str = 1.0,
+        image_fit: str = "squash",
+        invert: bool | None = None,
+    ) -> "FewShotClassifier":
+        """The classifier of weights that are part of the package; the options are the class's.
+
+        Raises:
+          InputError: there are no weights of that name.
+        """
+        model = runs.PRETRAINED + name.removeprefix(runs.PRETRAINED)
+        runs.folder_of(model)
+        return cls(model, steps=steps, temperature=temperature, image_fit=image_fit, invert=invert)
 
     @classmethod
     def from_learner(
-        cls, learner: MetaLearner, meta: Meta, *, input_shape: tuple[int, ...], **options: Any
+        cls,
+        learner: MetaLearner,
+        meta: Meta,
+        *,
+        input_shape: tuple[int, ...],
+        steps: int | None = None,
+        temperature: float | str = 1.0,
+        image_fit: str = "squash",
+        invert: bool | None = None,
     ) -> "FewShotClassifier":
-        """The classifier of a learner and its meta-parameters.
+        """The classifier of a learner and its meta-parameters; the other options are the class's.
 
         Args:
           learner: the learner.
           meta: its meta-parameters.
           input_shape: of one example, such as `(28, 28, 1)`.
-          options: as of the class.
         """
         x = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
         support = Batch(x, jax.ShapeDtypeStruct((1,), jnp.int32))
         outputs = jax.eval_shape(learner.classify, meta, support, x)
-        return cls(Network(learner, meta, tuple(input_shape), outputs.shape[-1]), **options)
+        network = Network(learner, meta, tuple(input_shape), outputs.shape[-1])
+        return cls(
+            network, steps=steps, temperature=temperature, image_fit=image_fit, invert=invert
+        )
 
     def fit(self, X: Any, y: Any) -> "FewShotClassifier":  # noqa: N803
         """Learn the classes `y` of the pictures `X`; the classifier itself.

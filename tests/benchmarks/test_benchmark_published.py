@@ -37,7 +37,7 @@ def test_cells_are_trained_and_tested(call, tmp_path):
     out = tmp_path / "figures.json"
     code, said = call("--out", out)
     assert code == 0
-    rows = json.loads(out.read_text())["rows"]
+    rows = json.loads(out.read_text(encoding="utf-8"))["rows"]
     assert [(row["cell"], row["seed"]) for row in rows] == [
         ("images", 0),
         ("sinusoid", 0),
@@ -57,7 +57,10 @@ def test_cells_are_trained_and_tested(call, tmp_path):
         "--no-training", "--only", "images,sinusoid:1", "--out", tmp_path / "b.json"
     )
     assert again == 0
-    assert json.loads((tmp_path / "b.json").read_text())["rows"] == [rows[0], rows[2]]
+    assert json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))["rows"] == [
+        rows[0],
+        rows[2],
+    ]
     assert other.out.count("| sinusoid |") == 1
 
 

@@ -62,7 +62,7 @@ def test_the_page_needs_no_other_file(run, folders, capsys):
     page = folders / "page.html"
     code, _, said = predict(run, folders, "--html", str(page), capsys=capsys)
     assert code == 0, said
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     assert text.count("<figure>") == 10
     assert text.count("data:image/png;base64") == 20
     assert "http" not in text
