@@ -2,8 +2,7 @@
 
 Claim: every cell is one `maml-jax train` of a recipe, tested on the same 1000 tasks of held-out
 classes. By the paper's protocol a task has as many query images a class as shots, which batch norm
-sees together; by the strict one 15, each by itself beside the support set. Settings were chosen on
-validation classes.
+sees together; by the strict one 15, each by itself beside the support set.
 Repeat: `python -m benchmarks.published --data-dir FOLDER`. What is missing is trained, which takes
 hours for each cell and may be stopped and started again. `--only` names cells, `--from FOLDER` is
 where the runs are, and `--no-training` tests those that are finished.
@@ -136,7 +135,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         for row in classified
     ]
     titles = ["cell", "seed", "updates", "paper's protocol, %", "strict, %", "published, %"]
-    text = script.markdown(titles, lines)
+    text = script.markdown(titles, lines) if lines else []
     regressed = [row for row in rows if "mean squared error" in row]
     if regressed:
         titles = ["cell", "seed", "updates", "0 steps", "1 step", "10 steps"]
@@ -149,7 +148,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             ]
             for row in regressed
         ]
-        text += ["", *script.markdown(titles, lines)]
+        text += [*([""] if text else []), *script.markdown(titles, lines)]
     return "\n".join(text)
 
 

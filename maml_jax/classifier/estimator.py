@@ -8,13 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
 
 from maml_jax.classifier import inputs, storage
 from maml_jax.classifier import network as networks
-from maml_jax.classifier.calibration import best_temperature, softmax
+from maml_jax.classifier.calibration import best_temperature
 from maml_jax.classifier.network import Network
 from maml_jax.data.pictures import FITS
 from maml_jax.errors import InputError, check_choice, check_count, check_number
@@ -40,7 +41,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     Pictures are paths, Pillow's images, or arrays `[n, height, width]` or `[n, height, width,
     channels]`, of any size; rows `[n, values]` are pictures as square as their length allows.
     Bytes are 0 to 255, fractions 0 to 1; other numbers are scaled from the least to the greatest
-    of `fit`. Labels are strings or numbers.
+    of `fit`, whatever is predicted. Labels are strings or numbers.
 
     Args:
       model: `"pretrained:NAME"`, the folder of a run, or a `Network`.
@@ -65,7 +66,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        model: Any = "pretrained:omniglot-5w1s",
+        model: Any = None,
         *,
         steps: int | None = None,
         temperature: float | str = 1.0,
@@ -174,7 +175,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         """As `predict_proba`, of 256 pictures at a time: files are read when it is their turn."""
         check_is_fitted(self, "classes_")
         for logits in self._stream_logits(X):
-            yield softmax(logits / self.temperature_)
+            yield softmax(logits.astype(np.float64) / self.temperature_, axis=1)
 
     def save(self, path: Path | str) -> None:
         """Write what was fitted to a new folder, without the pictures, and without pickle.
@@ -223,7 +224,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         for start in range(0, len(X), BATCH):
             some = X[start : start + BATCH]
             if is_listing:
-                x = inputs.from_listing(some, network.input_shape, self.image_fit)
+                x = inputs.from_listing(some, network.input_shape, self.image_fit, self.scale_)
             else:
                 x = inputs.from_array(some, network.input_shape, self.image_fit, self.scale_)
             x = 1 - x if self.invert_ else x
@@ -234,10 +235,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         shape = network.input_shape
         if inputs.is_listing(X):
             self.n_features_in_ = int(np.prod(shape))
-            self.scale_ = inputs.Scale(0.0, 1.0)
-            return inputs.from_listing(X, shape, self.image_fit)
+            self.scale_ = inputs.fit_scale(inputs.arrays_in(X))
+            return inputs.from_listing(X, shape, self.image_fit, self.scale_)
         X = self._checked_array(X, y=y)  # noqa: N806
-        self.scale_ = inputs.scale_of(X) if len(shape) == 3 else inputs.Scale(0.0, 1.0)
+        self.scale_ = inputs.fit_scale([X])
         return inputs.from_array(X, shape, self.image_fit, self.scale_)
 
     def _checked_array(self, X: Any, **y: Any) -> np.ndarray:  # noqa: N803

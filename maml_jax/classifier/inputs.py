@@ -18,21 +18,48 @@ class Scale(NamedTuple):
     white: float
 
 
-def scale_of(x: np.ndarray) -> Scale:
-    """The scale of an array: 0 to 255 of bytes and of integers up to there, 0 to 1 of fractions.
+BY_TYPE = {
+    np.dtype(bool): Scale(0.0, 1.0),
+    np.dtype(np.uint8): Scale(0.0, 255.0),
+    np.dtype(np.uint16): Scale(0.0, 65535.0),
+}
+"""Of types that say what white is."""
 
-    Of other numbers it is from their least to their greatest.
+
+def fit_scale(arrays: Sequence[np.ndarray]) -> Scale | None:
+    """The scale of the numbers of `fit`, from 0 to 1 or else from least to greatest.
+
+    None where their types say it, or there are none.
     """
-    if x.dtype == bool:
-        return Scale(0.0, 1.0)
-    if x.dtype == np.uint16:
-        return Scale(0.0, 65535.0)
-    least, most = float(x.min()), float(x.max())
-    if np.issubdtype(x.dtype, np.integer) and least >= 0 and most <= 255:
-        return Scale(0.0, 255.0)
-    if not np.issubdtype(x.dtype, np.integer) and least >= 0 and most <= 1:
-        return Scale(0.0, 1.0)
-    return Scale(least, most if most > least else least + 1.0)
+    numbers = [x for x in arrays if x.dtype not in BY_TYPE and x.size]
+    if not numbers:
+        return None
+    least, most = float(min(x.min() for x in numbers)), float(max(x.max() for x in numbers))
+    return _usual(numbers, least, most) or Scale(least, most if most > least else least + 1.0)
+
+
+def scale_of(x: np.ndarray, fitted: Scale | None) -> Scale:
+    """The scale of an array: by its type, else that of `fit`, else as is usual.
+
+    Raises:
+      InputError: its numbers have no usual scale, and `fit` saw none.
+    """
+    scale = BY_TYPE.get(x.dtype) or fitted
+    if scale is None and x.size:
+        scale = _usual([x], float(x.min()), float(x.max()))
+    if scale is None:
+        raise InputError(
+            f"`X` held {x.dtype} from {x.min():.4g} to {x.max():.4g}, and `fit` saw no such "
+            "numbers: scale them to 0 … 1, or pass bytes."
+        )
+    return scale
+
+
+def _usual(arrays: Sequence[np.ndarray], least: float, most: float) -> Scale | None:
+    """0 to 255 of integers up to there, 0 to 1 of fractions; None of others."""
+    whole = all(np.issubdtype(x.dtype, np.integer) for x in arrays)
+    white = 255.0 if whole else 1.0
+    return Scale(0.0, white) if least >= 0 and most <= white else None
 
 
 def is_listing(x: Any) -> bool:
@@ -40,6 +67,11 @@ def is_listing(x: Any) -> bool:
     if isinstance(x, np.ndarray):
         return x.ndim == 1 and x.dtype.kind in "OU" and len(x) > 0 and _is_picture(x[0])
     return isinstance(x, Sequence) and len(x) > 0 and _is_picture(x[0])
+
+
+def arrays_in(listing: Iterable[Any]) -> list[np.ndarray]:
+    """The arrays among the pictures."""
+    return [np.asarray(x) for x in listing if _is_array(x)]
 
 
 def _is_picture(x: Any) -> bool:
@@ -56,7 +88,7 @@ def _is_array(x: Any) -> bool:
 
 
 def from_listing(
-    listing: Iterable[Any], shape: tuple[int, ...], fit: str, scale: Scale | None = None
+    listing: Iterable[Any], shape: tuple[int, ...], fit: str, fitted: Scale | None
 ) -> np.ndarray:
     """The pictures of paths, Pillow's images and arrays as `[n, size, size, channels]` in 0 … 1.
 
@@ -64,17 +96,17 @@ def from_listing(
       listing: the pictures, of whatever sizes.
       shape: of one example of the network.
       fit: how pictures are made square, one of `pictures.FITS`.
-      scale: of arrays; None: each array's own.
+      fitted: the scale of numbers in `fit`.
 
     Raises:
       InputError: one cannot be read, or is none.
     """
     size, _, channels = _of_images(shape)
-    made = [pictures.fit(_open(n, x, scale), size, channels, fit) for n, x in enumerate(listing)]
+    made = [pictures.fit(_open(n, x, fitted), size, channels, fit) for n, x in enumerate(listing)]
     return np.stack(made).astype(np.float32) / 255
 
 
-def from_array(x: np.ndarray, shape: tuple[int, ...], fit: str, scale: Scale) -> np.ndarray:
+def from_array(x: np.ndarray, shape: tuple[int, ...], fit: str, fitted: Scale | None) -> np.ndarray:
     """The examples in an array of numbers, as `[n, *shape]`.
 
     Rows `[n, values]` are pictures too: as square as their length allows (64 values are 8×8).
@@ -83,13 +115,13 @@ def from_array(x: np.ndarray, shape: tuple[int, ...], fit: str, scale: Scale) ->
       x: `[n, height, width]` or `[n, height, width, channels]`, of any size, or rows.
       shape: of one example of the network.
       fit: as in `from_listing`.
-      scale: what black and white are.
+      fitted: the scale of numbers in `fit`.
     """
     if len(shape) != 3:
         if x.shape[1:] != shape and x[0].size != np.prod(shape):
             raise InputError(f"`X` was {x.shape}; the network takes {('n', *shape)}.")
         return x.reshape(-1, *shape).astype(np.float32)
-    grey = np.clip((x.astype(np.float64) - scale.black) / (scale.white - scale.black), 0, 1)
+    grey = _unit(x, scale_of(x, fitted))
     if x.shape[1:] == shape or (x[0].size == np.prod(shape) and x.ndim == 2):
         return grey.reshape(-1, *shape).astype(np.float32)
     if x.ndim == 2:
@@ -114,7 +146,12 @@ def _of_images(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape
 
 
-def _open(number: int, x: Any, scale: Scale | None) -> Any:
+def _unit(x: np.ndarray, scale: Scale) -> np.ndarray:
+    """From black at 0 to white at 1."""
+    return np.clip((x.astype(np.float64) - scale.black) / (scale.white - scale.black), 0, 1)
+
+
+def _open(number: int, x: Any, fitted: Scale | None) -> Any:
     """One picture by Pillow, grey or in colour, upright, on white where it is transparent."""
     if isinstance(x, str | PathLike):
         try:
@@ -127,9 +164,7 @@ def _open(number: int, x: Any, scale: Scale | None) -> Any:
     if not _is_array(x):
         raise InputError(f"`X` held {shown(x, 60)}; it must be a path, a picture or an array.")
     x = np.asarray(x)
-    black, white = scale or scale_of(x)
-    unit = np.clip((x.astype(np.float64) - black) / (white - black), 0, 1)
-    eight = np.round(255 * unit).astype(np.uint8)
+    eight = np.round(255 * _unit(x, scale_of(x, fitted))).astype(np.uint8)
     if eight.ndim == 3 and eight.shape[-1] == 4:
         return pictures.plain(f"picture {number}", pictures.from_array(eight))
     return pictures.from_array(eight)

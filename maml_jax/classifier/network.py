@@ -21,7 +21,7 @@ from maml_jax.training.config import Config
 from maml_jax.training.provenance import ExampleSpec
 from maml_jax.types import Apply, Batch, Meta, MetaLearner, Params
 
-BRIGHT_ON_DARK = ("omniglot", "mnist", "glyphs", "emnist", "kmnist", "fashion-mnist")
+BRIGHT_ON_DARK = ("omniglot", "mnist", "glyphs", "emnist", "kmnist", "fashion_mnist")
 """Data sets whose pictures are bright strokes on a dark ground."""
 HEAD = "head"
 AT_ONCE = 64
@@ -102,7 +102,7 @@ def of_run(config: Config, examples: ExampleSpec, learner: MetaLearner, meta: Me
         tuple(examples.input_shape),
         examples.outputs,
         config.evaluation_steps,
-        Path(config.data).name.removeprefix("tfds:") in BRIGHT_ON_DARK,
+        config.data in BRIGHT_ON_DARK,
     )
 
 
@@ -123,11 +123,9 @@ def adapt(network: Network, support: Batch, classes: int, steps: int | None) -> 
 
 def leave_one_out(network: Network, support: Batch, classes: int, steps: int | None) -> np.ndarray:
     """The logits of each support example, `[examples, classes]`, learned from the others alone."""
-    count = len(support.y)
-    others = np.array([np.delete(np.arange(count), n) for n in range(count)])
     logits = []
-    for n in range(count):
-        rest = jax.tree.map(lambda leaf, n=n: leaf[others[n]], support)
+    for n in range(len(support.y)):
+        rest = jax.tree.map(lambda leaf, n=n: jnp.delete(leaf, n, axis=0), support)
         adapted = adapt(network, rest, classes, steps)
         one = np.asarray(support.x)[n : n + 1]
         logits.append(adapted.logits(rest.x, one, classes)[0])

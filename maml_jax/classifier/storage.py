@@ -39,7 +39,7 @@ def save(classifier: Any, path: Path) -> None:
         "classes": classifier.classes_.tolist(),
         "dtype": classifier.classes_.dtype.str,
         "n_features_in": classifier.n_features_in_,
-        "scale": list(classifier.scale_),
+        "scale": classifier.scale_,
         "invert": classifier.invert_,
         "temperature": classifier.temperature_,
         "pictures": len(classifier._support_x),
@@ -62,7 +62,7 @@ def load(kind: Any, path: Path) -> Any:
         classifier, fitted = kind(str(path), **record["options"]), record["fitted"]
         classes = np.array(fitted["classes"], np.dtype(fitted["dtype"]))
         classifier.n_features_in_ = int(fitted["n_features_in"])
-        classifier.scale_ = Scale(*fitted["scale"])
+        classifier.scale_ = fitted["scale"] and Scale(*fitted["scale"])
         classifier.invert_ = bool(fitted["invert"])
         classifier.temperature_ = float(fitted["temperature"])
         pictures = int(fitted["pictures"])

@@ -55,10 +55,12 @@ class Predict:
         self._check()
         files = _pictures(self.images)
         if Path(self.run, storage.RECORD).is_file():
-            if self.support is not None:
-                raise InputError(
-                    f"`support` was {self.support}; {self.run} has learned its own: leave it out."
-                )
+            for name in ("support", "steps", "calibrate", "image_fit", "invert", "save"):
+                if getattr(self, name) != getattr(Predict, name):
+                    raise InputError(
+                        f"`{name}` was {getattr(self, name)}; {self.run} has learned its own "
+                        "pictures already: leave it out."
+                    )
             classifier, labelled = FewShotClassifier.load(self.run), {}
         elif self.support is None:
             raise InputError("`support` is missing: a folder with a folder of pictures per class.")

@@ -56,8 +56,7 @@ def load(run: Path | str, *, checkpoint: str = "latest") -> Run:
     """Load the learner that `maml-jax train` trained in a folder; the training data is not needed.
 
     Args:
-      run: the folder; or weights that are part of the package, such as
-        `"pretrained:omniglot-5w1s"`.
+      run: the folder; or weights that are part of the package, `"pretrained:NAME"`.
       checkpoint: `"latest"`, or `"best"` by validation.
 
     Returns:
@@ -80,7 +79,10 @@ def folder_of(run: Path | str) -> Path:
     """
     if not str(run).startswith(PRETRAINED):
         return Path(run)
-    check_choice("run", str(run), [PRETRAINED + name for name in pretrained_names()])
+    known = [PRETRAINED + name for name in pretrained_names()]
+    if not known:
+        raise InputError(f"`run` was {str(run)!r}; this version of the package has no weights yet.")
+    check_choice("run", str(run), known)
     return _PACKED / str(run).removeprefix(PRETRAINED)
 
 
@@ -155,6 +157,8 @@ def restore(
     learner = build_learner(config, apply, examples.loss, examples.classes)
     like = initial_state(learner, params, outer_optimizer(config), config.seed)
     if (run / WEIGHTS).is_file():
+        if checkpoint == "best":
+            raise InputError(f"`checkpoint` was 'best'; {run} was packed and has but one state.")
         meta = load_meta(run / WEIGHTS, like.meta)
         state = like._replace(meta=meta, update=jnp.int32(record["updates"]))
         return Restored(config, learner, params, examples, state, record)
@@ -185,10 +189,10 @@ def create(config: Config, run: Path | str) -> tuple[Config, Problem, State]:
         )
     config = from_anywhere(config.check())
     check_count("updates", config.updates)
-    if config.init is not None:
-        init = restore(config.init)
+    init = None if config.init is None else restore(config.init)
+    if init is not None:
         config = initial.network_as(config, init.config, init.examples.input_shape)
-    problem = _with_initial(config, build(config))
+    problem = _started_from(config, init, build(config))
     config = _as_the_data_allow(config, problem.data)
     source = training_tasks(config, problem.data)
     for split in ("val", "test") if config.validate_every else ("test",):
@@ -265,12 +269,12 @@ def _from_anywhere_by_name(data: str) -> str:
     return str(Path(data).absolute()) if is_path else data
 
 
-def _with_initial(config: Config, problem: Problem) -> Problem:
-    """The problem, started from the weights of the config's `init` if it has one."""
-    if config.init is None:
+def _started_from(config: Config, init: Restored | None, problem: Problem) -> Problem:
+    """The problem, started from the weights of another run if there is one."""
+    if init is None:
         return problem
-    meta = restore(config.init).state.meta
-    return problem._replace(params=initial.weights_from(config.init, meta, problem.params))
+    params = initial.weights_from(str(config.init), init.state.meta, problem.params)
+    return problem._replace(params=params)
 
 
 def _start(config: Config, problem: Problem) -> State:
@@ -340,7 +344,8 @@ def resume(run: Path | str, **changes: Any) -> tuple[Config, Problem, State]:
     if checkpoints.updates():
         state, kept = checkpoints.restore(_start(config, problem))
     else:  # stopped before its first
-        problem = _with_initial(config, problem)
+        init = None if config.init is None else restore(config.init)
+        problem = _started_from(config, init, problem)
         state = _start(config, problem)
     now = provenance.make(config, problem.data)
     provenance.check_config(run, kept, config)

@@ -98,6 +98,31 @@ def test_paths_pictures_and_arrays_are_the_same(fitted, tmp_path):
         np.testing.assert_allclose(fitted.predict_proba(given), expected, atol=1e-6)
 
 
+def test_the_scale_is_that_of_the_numbers(run):
+    """Greys, as bytes, fractions and numbers of 0 to 16: fitted as any, predicted as any other."""
+    rng = np.random.default_rng(0)
+    greys = rng.integers(0, 17, (6, 28, 28)).astype(np.float64)
+    greys[:, 0, :2] = 0, 16
+    forms = {
+        "bytes": np.round(greys * 255 / 16).astype(np.uint8),
+        "fractions": np.round(greys * 255 / 16) / 255,
+        "numbers": np.round(greys * 255 / 16) * 16 / 255,
+    }
+    labels = [0, 0, 1, 1, 2, 2]
+    expected = FewShotClassifier(run).fit(forms["bytes"], labels).predict_proba(forms["bytes"])
+    for fitted, predicted in [
+        ("bytes", "fractions"),
+        ("fractions", "bytes"),
+        ("numbers", "numbers"),
+        ("numbers", "bytes"),
+    ]:
+        classifier = FewShotClassifier(run).fit(forms[fitted], labels)
+        for given in (forms[predicted], list(forms[predicted])):
+            np.testing.assert_allclose(classifier.predict_proba(given), expected, atol=1e-5)
+    with pytest.raises(InputError, match="`fit` saw no such numbers"):
+        FewShotClassifier(run).fit(forms["bytes"], labels).predict(forms["numbers"])
+
+
 def test_pictures_of_several_sizes_go_together(fitted):
     images = [picture("circle", 10, side) for side in (28, 40, 120)]
     alone = np.concatenate([fitted.predict_proba([image]) for image in images])
@@ -185,8 +210,9 @@ def test_bad_input_is_one_line(run, fitted, tmp_path):
         (lambda: FewShotClassifier(run).fit(images, labels[:-1]), "3 labels; `X` has 4"),
         (lambda: FewShotClassifier(run, steps=-1).fit(images, labels), "`steps` was -1"),
         (lambda: FewShotClassifier(run, image_fit="x").fit(images, labels), "`image_fit`"),
+        (lambda: FewShotClassifier().fit(images, labels), "`model` was a NoneType"),
         (lambda: FewShotClassifier(3).fit(images, labels), "`model` was a int"),
-        (lambda: FewShotClassifier.from_pretrained("omniglot-5w"), "it may be one of"),
+        (lambda: FewShotClassifier.from_pretrained("omniglot-5w"), "no weights yet"),
         (lambda: FewShotClassifier.load(tmp_path), "`run` was"),
     ]
     for call, said in cases:

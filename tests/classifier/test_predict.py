@@ -78,7 +78,7 @@ def test_what_was_learned_is_kept(run, folders, capsys):
     assert json.loads(capsys.readouterr().out) == json.loads(expected)
     code, _, said = predict(kept, folders, capsys=capsys)
     assert code == 2
-    assert "has learned its own: leave it out" in said
+    assert "has learned its own pictures already: leave it out" in said
 
 
 def test_one_picture(run, folders, capsys):
@@ -101,7 +101,7 @@ def test_bad_input_is_one_line(run, folders, capsys):
         ([str(run), "--images", str(folders / "broken"), "--support", support], "a.png"),
         ([str(run), "--images", new, "--support", support, "--json", "--csv"], "one may be"),
         ([new, "--images", new, "--support", support], "config.json"),
-        (["pretrained:no", "--images", new, "--support", support], "it may be one of"),
+        (["pretrained:no", "--images", new, "--support", support], "no weights yet"),
     ]
     for words, said in cases:
         assert main(["predict", *words]) == 2
