@@ -116,6 +116,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
           learner: the learner.
           meta: its meta-parameters.
           input_shape: of one example, such as `(28, 28, 1)`.
+          steps: as of the class.
+          temperature: as of the class.
+          image_fit: as of the class.
+          invert: as of the class.
         """
         x = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
         support = Batch(x, jax.ShapeDtypeStruct((1,), jnp.int32))
