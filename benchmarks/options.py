@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from benchmarks import machine, runner, script
-from benchmarks.peers import BEFORE, LOWER_PRECISION, PEERS, REFERENCE, SLOW
+from benchmarks.peers import BEFORE, FORMS, LOWER_PRECISION, PEERS, REFERENCE, SLOW
 from benchmarks.workloads import QUICK, WORKLOADS, Workload
 
 REPEATS, QUICK_REPEATS = 7, 3
@@ -138,7 +138,7 @@ def chosen_peers(
 ) -> dict[str, str]:
     """The modules of the peers after `--peers`, or of the usual ones, by name."""
     if text is None:
-        left_out = {*(SLOW if quick else ())}
+        left_out = {*FORMS, *(SLOW if quick else ())}
         left_out |= {*(LOWER_PRECISION if quick or device == "cpu" else ())}
         return {name: module for name, module in PEERS.items() if name not in left_out}
     names = [name.strip() for name in text.split(",")]

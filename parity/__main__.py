@@ -64,14 +64,14 @@ def main(arguments: list[str] | None = None) -> int:
     if options.list:
         print("\n".join(cell.name for cell in cells))
         return 0
-    from maml_jax.kernels.convolution import plain_form
+    from maml_jax.kernels.convolution import in_forms
     from parity import cell_report
     from parity.run_metadata import run_metadata
 
     metadata = run_metadata(" ".join(["python -m parity", *_effective(options)]))
     started = time.monotonic()
-    form = plain_form() if options.plain_form else nullcontext()
-    with form:
+    forms = in_forms(options.convolution) if options.convolution else nullcontext()
+    with forms:
         results = _run(cells, options)
     seconds = time.monotonic() - started
     found = metadata | cell_report.to_json(results, against) | {"seconds": round(seconds, 1)}
@@ -133,9 +133,10 @@ def _parser() -> argparse.ArgumentParser:
         "optimisations are left out, which take several times as long as everything else",
     )
     parser.add_argument(
-        "--plain-form",
-        action="store_true",
-        help="run convolutions on the JAX side in the form that accelerators run, not in C++",
+        "--convolution",
+        choices=("patches", "taps", "grouped"),
+        help="run convolutions on the JAX side in this form, one that accelerators may run; by "
+        "default, on a CPU, in C++",
     )
     return parser
 
@@ -144,7 +145,7 @@ def _effective(options: argparse.Namespace) -> list[str]:
     """The options that affect the results."""
     words = [f"--{name}" for name in ("all", "float32") if getattr(options, name)]
     words += ["--as-trained"] * options.as_trained
-    words += ["--plain-form"] * options.plain_form
+    words += ["--convolution", options.convolution] if options.convolution else []
     words += ["--only", *options.only] if options.only else []
     words += ["--against", options.against] if options.against else []
     return words + (["--seed", str(options.seed)] if options.seed else [])

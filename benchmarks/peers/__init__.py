@@ -27,11 +27,16 @@ PEERS = {
     "maml_jax_tf32": "benchmarks.peers.maml_jax_tf32",
     "maml_jax_bf16": "benchmarks.peers.maml_jax_bf16",
     "torch_func_tf32": "benchmarks.peers.torch_func_tf32",
+    "maml_jax_patches": "benchmarks.peers.maml_jax_patches",
+    "maml_jax_taps": "benchmarks.peers.maml_jax_taps",
+    "maml_jax_grouped": "benchmarks.peers.maml_jax_grouped",
 }
 SLOW = ("torch_compile", "obvious_jax", "maml_jax_tuned")
 """Peers that `--quick` leaves out: they take minutes to compile, to tune or to run."""
 LOWER_PRECISION = ("maml_jax_tf32", "maml_jax_bf16", "torch_func_tf32")
 """Peers in the lower precisions of accelerators; a CPU leaves them out unless they are named."""
+FORMS = ("maml_jax_patches", "maml_jax_taps", "maml_jax_grouped")
+"""This project with one form of the convolution; left out unless they are named."""
 
 META_LR = 1e-3
 """Adam's rate in the workloads of whole training."""

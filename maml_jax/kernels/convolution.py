@@ -10,7 +10,7 @@ every order and in both modes:
 The arrays are `x [groups, images, height, width, channels]`, `w [groups, kernel height, kernel
 width, channels, filters]` and `y` like `x`. `vmap` over tasks makes groups, each with a kernel of
 its own. On a CPU each operation is a call of `cpu/convolution.h`; elsewhere, and where there is no
-compiler for it, it is slices and matrix products in JAX.
+compiler for it, it has one of the forms of `forms.py`.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,6 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Num
 
+from maml_jax.errors import check_choice
+from maml_jax.kernels.forms import FORMS, Geometry, Operation, input_by, kernel_by
 from maml_jax.kernels.jax_internals import (
     Primitive,
     binary_operation,
@@ -31,26 +33,6 @@ from maml_jax.kernels.jax_internals import (
     set_transposes,
 )
 from maml_jax.kernels.native import register
-
-
-class Geometry(NamedTuple):
-    """What all three operations have in common."""
-
-    image: tuple[int, int]
-    window: tuple[int, int]
-    stride: int
-    padding: int
-    precision: str | None
-    """That of matrix products, as JAX is set where the convolution is traced."""
-
-    @property
-    def positions(self) -> tuple[int, int]:
-        """How many positions the window has, down and across."""
-        down, across = (
-            (image + 2 * self.padding - window) // self.stride + 1
-            for image, window in zip(self.image, self.window, strict=True)
-        )
-        return down, across
 
 
 def convolve(
@@ -66,21 +48,41 @@ def convolve(
     return _output.bind(x.astype(dtype)[None], w.astype(dtype)[None], geometry=geometry)[0]
 
 
-class _Form:
-    plain = False
+class Forms(NamedTuple):
+    """The name in `forms.FORMS` of each operation's form."""
+
+    output: str
+    input: str
+    kernel: str
+
+
+DEVICES = {
+    "cpu": Forms("patches", "patches", "patches"),
+    "cuda": Forms("patches", "patches", "patches"),
+    "rocm": Forms("patches", "patches", "patches"),
+    "tpu": Forms("patches", "patches", "patches"),
+}
+"""The forms on each kind of device; on a CPU where there is no compiled one."""
+
+
+class _Chosen:
+    forms: Forms | None = None
 
 
 @contextmanager
-def plain_form() -> Iterator[None]:
-    """Within it programs for a CPU get the form that accelerators run, which tests compare.
+def in_forms(*names: str) -> Iterator[None]:
+    """Within it all programs, those for a CPU too, have the operations in these forms.
 
-    It is for the whole process: a program compiled meanwhile by another thread gets it too.
+    One name is that of all three, or three are those of output, input and kernel. It is for the
+    whole process: a program compiled meanwhile by another thread gets them too.
     """
-    before, _Form.plain = _Form.plain, True
+    for name in names:
+        check_choice("names", name, FORMS)
+    before, _Chosen.forms = _Chosen.forms, Forms(*(names * 3 if len(names) == 1 else names))
     try:
         yield
     finally:
-        _Form.plain = before
+        _Chosen.forms = before
 
 
 def _output_shape(x: Any, w: Any, geometry: Geometry) -> tuple[int, ...]:
@@ -93,44 +95,6 @@ def _input_shape(y: Any, w: Any, geometry: Geometry) -> tuple[int, ...]:
 
 def _kernel_shape(x: Any, y: Any, geometry: Geometry) -> tuple[int, ...]:
     return (x.shape[0], *geometry.window, x.shape[-1], y.shape[-1])
-
-
-def _plain_output(x: jax.Array, w: jax.Array, geometry: Geometry) -> jax.Array:
-    """Shifted slices and one matrix product.
-
-    `lax.conv` with a kernel for each group would be a grouped convolution, whose kernel gradient
-    XLA runs at a hundredth of the machine's speed on a CPU (jax#13800).
-    """
-    (groups, images, _, _, channels), filters = x.shape, w.shape[-1]
-    (height, width), (rows, columns) = geometry.window, geometry.positions
-    stride, margin = geometry.stride, (geometry.padding, geometry.padding)
-    x = jnp.pad(x, ((0, 0), (0, 0), margin, margin, (0, 0)))
-    x = x.reshape(groups * images, *x.shape[2:])
-    slices = [
-        x[:, i : i + stride * rows : stride, j : j + stride * columns : stride]
-        for i in range(height)
-        for j in range(width)
-    ]
-    if channels == 1:  # stacked whole: an axis of length 1 is slow to copy along
-        patches = jnp.stack([part[..., 0] for part in slices], axis=-1)
-    else:
-        patches = jnp.concatenate(slices, axis=-1)
-    w = w.reshape(groups, height * width * channels, filters)
-    multiply = partial(jnp.matmul, precision=geometry.precision)
-    if groups == 1:
-        return multiply(patches, w[0])[None]
-    y = multiply(patches.reshape(groups, images * rows * columns, -1), w)
-    return y.reshape(groups, images, rows, columns, filters)
-
-
-def _plain_input(y: jax.Array, w: jax.Array, geometry: Geometry) -> jax.Array:
-    x = jax.ShapeDtypeStruct(_input_shape(y, w, geometry), y.dtype)
-    return jax.linear_transpose(lambda x: _plain_output(x, w, geometry), x)(y)[0]
-
-
-def _plain_kernel(x: jax.Array, y: jax.Array, geometry: Geometry) -> jax.Array:
-    w = jax.ShapeDtypeStruct(_kernel_shape(x, y, geometry), x.dtype)
-    return jax.linear_transpose(lambda w: _plain_output(x, w, geometry), w)(y)[0]
 
 
 def _batched(
@@ -156,14 +120,22 @@ def _batched(
 
 
 def _operation(
-    name: str, shape: Callable[..., tuple[int, ...]], plain: Callable[..., jax.Array]
+    name: str, shape: Callable[..., tuple[int, ...]], of: Callable[[Operation], Operation]
 ) -> Primitive:
-    name = f"conv_{name}"
+    """The operation that `of` makes from a form of the output."""
+
+    def on(device: str) -> Operation:
+        def in_its_form(a: jax.Array, b: jax.Array, geometry: Geometry) -> jax.Array:
+            forms = _Chosen.forms or DEVICES[device]
+            return of(FORMS[getattr(forms, name)])(a, b, geometry)
+
+        return in_its_form
+
     operation = binary_operation(
-        name,
+        f"conv_{name}",
         shape,
-        plain,
-        cpu_target=lambda dtype: None if _Form.plain else register(name, dtype),
+        {device: on(device) for device in DEVICES},
+        cpu_target=lambda dtype: None if _Chosen.forms else register(f"conv_{name}", dtype),
         cpu_attributes=lambda geometry: {
             "stride": np.int64(geometry.stride),
             "padding": np.int64(geometry.padding),
@@ -173,9 +145,9 @@ def _operation(
     return operation
 
 
-_output = _operation("output", _output_shape, _plain_output)
-_input = _operation("input", _input_shape, _plain_input)
-_kernel = _operation("kernel", _kernel_shape, _plain_kernel)
+_output = _operation("output", _output_shape, lambda output: output)
+_input = _operation("input", _input_shape, input_by)
+_kernel = _operation("kernel", _kernel_shape, kernel_by)
 
 # Of y(x, w), x(y, w) and w(x, y): each transpose is one of the other two.
 set_transposes(_output, _input.bind, _kernel.bind)

@@ -95,7 +95,7 @@ def _varying(leaf: Any) -> frozenset[Any]:
 def binary_operation(
     name: str,
     shape: Callable[..., tuple[int, ...]],
-    plain: Callable[..., jax.Array],
+    by_others: Mapping[str, Callable[..., jax.Array]],
     cpu_target: Callable[[Any], str | None],
     cpu_attributes: Callable[..., Mapping[str, Any]],
 ) -> Primitive:
@@ -104,9 +104,10 @@ def binary_operation(
     Args:
       name: what it is called in a jaxpr.
       shape: `shape(a, b, geometry)`, of the result; `a` and `b` have a shape and a dtype.
-      plain: `plain(a, b, geometry)`, the operation by others of JAX.
+      by_others: `function(a, b, geometry)` for each platform, the operation by others of JAX; a
+        platform without one gets that of the CPU.
       cpu_target: `cpu_target(dtype)`, the name under which XLA knows a compiled form for the CPU;
-        None: there is none, and `plain` takes its place, as on all other devices.
+        None: there is none, and that of `by_others` takes its place, as on all other devices.
       cpu_attributes: `cpu_attributes(geometry)`, the numbers that the compiled form takes besides.
     """
     primitive = Primitive(name)
@@ -114,17 +115,21 @@ def binary_operation(
     primitive.def_abstract_eval(
         lambda a, b, *, geometry: ShapedArray(shape(a, b, geometry), a.dtype)
     )
-    by_others = mlir.lower_fun(plain, multiple_results=False)
+    lowered = {
+        platform: mlir.lower_fun(function, multiple_results=False)
+        for platform, function in by_others.items()
+    }
 
     def compiled(context: Any, a: Any, b: Any, *, geometry: Any) -> Any:
         target = cpu_target(context.avals_in[0].dtype)
         if target is None:
-            return by_others(context, a, b, geometry=geometry)
+            return lowered["cpu"](context, a, b, geometry=geometry)
         lower = jax.ffi.ffi_lowering(target)
         return lower(context, a, b, **cpu_attributes(geometry))
 
-    mlir.register_lowering(primitive, by_others)
-    mlir.register_lowering(primitive, compiled, platform="cpu")
+    mlir.register_lowering(primitive, lowered["cpu"])
+    for platform, rule in {**lowered, "cpu": compiled}.items():
+        mlir.register_lowering(primitive, rule, platform=platform)
     return primitive
 
 

@@ -16,7 +16,8 @@ import parity
 import parity.progress
 from maml_jax.errors import InputError
 from maml_jax.kernels import convolution, native
-from maml_jax.kernels.convolution import plain_form
+from maml_jax.kernels.convolution import in_forms
+from maml_jax.kernels.forms import FORMS
 from parity.cells import CELLS, Cell, select
 from parity.compare import compare
 
@@ -426,13 +427,14 @@ def test_what_takes_long_says_so(capsys, monkeypatch):
 
 
 @pytest.mark.slow  # a convolutional network is compiled
-def test_the_form_of_accelerators_is_compared():
-    """The plain form of the convolution, against PyTorch."""
-    with plain_form():
+@pytest.mark.parametrize("form", FORMS)
+def test_the_forms_of_accelerators_are_compared(form):
+    """The convolution by JAX's own operations, against PyTorch."""
+    with in_forms(form):
         assert compare(Cell("fomaml", "conv4-stride", 1)).passed
 
 
-def test_the_plain_form_has_no_call_of_the_library():
+def test_a_form_of_accelerators_has_no_call_of_the_library():
     """So that the leg compares what it says."""
 
     def program():
@@ -440,7 +442,7 @@ def test_the_plain_form_has_no_call_of_the_library():
         shapes = ((1, 5, 5, 2), (3, 3, 2, 2))
         return lowered.lower(*(np.ones(shape, np.float32) for shape in shapes)).as_text()
 
-    with plain_form():
+    with in_forms("patches"):
         assert "maml_jax_conv" not in program()
     if native.compiler() is not None:
         assert "maml_jax_conv" in program()

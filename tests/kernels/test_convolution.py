@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import jax
 import jax.numpy as jnp
@@ -13,23 +14,24 @@ from hypothesis import strategies as st
 from problems import distance
 
 from maml_jax.kernels import native
+from maml_jax.kernels.convolution import in_forms
+from maml_jax.kernels.forms import FORMS
 from maml_jax.models.layers import conv, conv_reference
 
 compiled = native.compiler() is not None
 needs_compiler = pytest.mark.skipif(not compiled, reason="no C++ compiler (c++, g++, clang++)")
 
 
-@pytest.fixture(params=["compiled", "plain"])
-def form(request, monkeypatch):
-    """Both forms, one after the other."""
+@pytest.fixture(params=["compiled", *FORMS])
+def form(request):
+    """All forms, one after the other."""
     if request.param == "compiled" and not compiled:
         pytest.skip("no C++ compiler (c++, g++, clang++)")
     if request.param == "compiled":
-        assert all(map(native.library, native.DTYPES))  # or the plain form would stand in for it
-    if request.param == "plain":
-        monkeypatch.setattr("maml_jax.kernels.convolution.register", lambda *_: None)
+        assert all(map(native.library, native.DTYPES))  # or another would stand in for it
     jax.clear_caches()
-    yield request.param
+    with nullcontext() if request.param == "compiled" else in_forms(request.param):
+        yield request.param
     jax.clear_caches()
 
 
@@ -114,7 +116,7 @@ def check_every_derivative(images, size, window, channels, filters, stride, padd
             assert jnp.linalg.norm(one - other) <= 1e-12 * jnp.linalg.norm(other)
 
 
-def test_plain_and_compiled_agree_with_the_reference(form, x64):
+def test_every_form_agrees_with_the_reference(form, x64):
     for padding, stride in ((0, 1), (1, 1), (1, 2)):
         x, w = arrays(3, (8, 9), (3, 3), 16, 24)
         how = {"stride": stride, "padding": padding}
@@ -187,7 +189,7 @@ def test_few_images_in_many_parts():
     assert not of(conv, x[:0]).any()
 
 
-def test_half_precision_takes_the_plain_form():
+def test_half_precision_has_no_compiled_form():
     x, w = (array.astype(jnp.bfloat16) for array in arrays(1, (5, 5), (3, 3), 4, 4))
     assert conv(x, w).dtype == jnp.bfloat16
 
@@ -215,6 +217,8 @@ import logging, jax.numpy as jnp
 from maml_jax.models.layers import conv
 logging.basicConfig(level=logging.INFO)
 from maml_jax.kernels import native
+from maml_jax.kernels.convolution import in_forms
+from maml_jax.kernels.forms import FORMS
 y = conv(jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 2)))
 print(float(y.sum()), native.library("float32") is not None)
 """
