@@ -21,7 +21,7 @@ class Train(ConfigOptions):
     """The folder of the run, which must not exist; if not given, runs/RECIPE-ALGORITHM-SEED."""
     resume: Path | None = None
     """Go on with this run instead, exactly as if it had never stopped; of the other options only
-    --updates and --nonfinite may be given with it."""
+    --updates, --nonfinite, --chunk and --data-dir may be given with it."""
 
     def __call__(self) -> int:
         from maml_jax.training import runs
@@ -43,6 +43,11 @@ class Resume:
     """Go on to this many updates in all; a cosine schedule then ends there."""
     nonfinite: str | None = None
     """What to do about an update that is not finite from now on: stop or skip."""
+    chunk: int | None = None
+    """Tasks that a device computes together from now on, for a run that goes on elsewhere: another
+    number changes results by rounding."""
+    data_dir: Path | None = None
+    """Where the files of its data are now."""
 
     def __call__(self) -> int:
         from maml_jax.training import runs

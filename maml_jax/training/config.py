@@ -22,7 +22,7 @@ SCHEDULES = ("cosine", "constant")
 NORM_ORDERS = ("norm-relu", "relu-norm")
 INNER_OPTIMIZERS = ("sgd", "momentum", "adam")
 NONFINITE = ("stop", "skip")
-RESUMABLE = ("updates", "nonfinite")
+RESUMABLE = ("updates", "nonfinite", "chunk", "data_dir")
 """What may be given anew when a run goes on."""
 
 

@@ -124,7 +124,7 @@ def check_config(run: Path, kept: dict[str, Any], config: Config) -> None:
       InputError: config.json is not that of the checkpoint.
     """
     now, defaults = (json.loads(json.dumps(one.to_json())) for one in (config, Config()))
-    for name in sorted(now.keys() - {*RESUMABLE, "data_dir"}):
+    for name in sorted(now.keys() - set(RESUMABLE)):
         # A run may have been made before there was this field.
         was, is_now = kept["config"].get(name, defaults[name]), now[name]
         if was != is_now:

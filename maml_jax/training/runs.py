@@ -338,7 +338,7 @@ def resume(run: Path | str, **changes: Any) -> tuple[Config, Problem, State]:
     changes = {name: value for name, value in changes.items() if value is not None}
     if "updates" in changes:
         check_count("updates", changes["updates"])
-    config = dataclasses.replace(read_config(run), **changes).check()
+    config = from_anywhere(dataclasses.replace(read_config(run), **changes).check())
     problem = build(config)
     kept, checkpoints = _read_record(run), Checkpoints(run)
     if checkpoints.updates():
