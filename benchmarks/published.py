@@ -25,6 +25,8 @@ from maml_jax.training.recipes import recipe
 
 TASKS = 1000
 SECONDS = "seconds.json"
+NOTE = "note.txt"
+"""What a person has to say of a run, such as the machines it was trained on."""
 
 
 @dataclass(frozen=True)
@@ -110,12 +112,14 @@ def _read_seconds(run: Path) -> float | None:
 def row_of(name: str, run: Path, config: Config, seed: int) -> dict[str, Any]:
     """What the table and the results file say of a run."""
     log = [line for line in metrics.read(run) if "loss" in line]
+    note = run / NOTE
     return {
         "cell": name,
         "seed": config.seed,
         "algorithm": config.algorithm,
         "updates": log[-1]["update"] if log else 0,
         "training_seconds": _read_seconds(run),
+        **({"note": note.read_text(encoding="utf-8").strip()} if note.exists() else {}),
         "config": config_as_json(config),
         **score(run, config, seed),
     }
@@ -129,7 +133,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             row["cell"],
             str(row["seed"]),
             f"{row['updates']:,}",
-            *(_percent(row[protocol]) for protocol in ("paper", "strict")),
+            *(percent(row[protocol]) for protocol in ("paper", "strict")),
             CELLS[row["cell"]].published,
         ]
         for row in classified
@@ -144,7 +148,7 @@ def table(rows: list[dict[str, Any]]) -> str:
                 row["cell"],
                 str(row["seed"]),
                 f"{row['updates']:,}",
-                *(_loss(row["mean squared error"], step) for step in (0, 1, 10)),
+                *(loss(row["mean squared error"], step) for step in (0, 1, 10)),
             ]
             for row in regressed
         ]
@@ -152,11 +156,13 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(text)
 
 
-def _percent(of: dict[str, Any]) -> str:
+def percent(of: dict[str, Any]) -> str:
+    """An accuracy and its interval."""
     return f"{100 * of['accuracy']:.2f} ± {100 * of['accuracy_ci95']:.2f}"
 
 
-def _loss(of: dict[str, Any], step: int) -> str:
+def loss(of: dict[str, Any], step: int) -> str:
+    """The loss after so many inner steps and its interval."""
     return f"{of['loss_per_step'][step]:.3f} ± {of['loss_per_step_ci95'][step]:.3f}"
 
 
