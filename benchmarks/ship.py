@@ -33,8 +33,8 @@ CARD = """\
 # {name}
 
 {what}, trained by `maml-jax train --recipe {recipe}`: {algorithm} with
-{model}, {updates:,} updates of {tasks} tasks, seed {seed}. Use it as `pretrained:{name}` in `mj.load`, `mj.FewShotClassifier`,
-`maml-jax evaluate`, `predict` and `train --init`.
+{model}, {updates:,} updates of {tasks} tasks, seed {seed}. Its name in `mj.load`,
+`mj.FewShotClassifier`, `maml-jax evaluate`, `predict` and `train --init` is `pretrained:{name}`.
 
 {scores}
 
