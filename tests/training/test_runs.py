@@ -86,6 +86,16 @@ def test_a_damaged_checkpoint_costs_the_updates_since_the_one_before(whole, copy
     assert (copy / "metrics.jsonl").read_bytes() == log
 
 
+def test_a_run_goes_on_elsewhere(whole, copy, tmp_path):
+    """Other tasks together, data elsewhere: the same to rounding, and written down."""
+    shutil.rmtree(copy / "checkpoints" / "12")
+    resumed(copy, chunk=1, data_dir=tmp_path / "data")
+    found = runs.restore(copy)
+    assert (found.config.chunk, found.config.data_dir) == (1, tmp_path / "data")
+    for one, other in zip(leaves(found.state), leaves(runs.restore(whole).state), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
 def test_a_run_without_a_checkpoint_starts_again(whole, copy):
     shutil.rmtree(copy / "checkpoints")
     with pytest.raises(InputError, match="holds no checkpoint yet"):
