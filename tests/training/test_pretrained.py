@@ -1,4 +1,4 @@
-"""The weights that ship with the package: without data, in PyTorch, and the figures of their cards."""
+"""The weights that ship: without data, in PyTorch, and the figures of their cards."""
 
 import os
 import re
