@@ -9,7 +9,7 @@ from maml_jax.data import DataSet
 from maml_jax.errors import InputError, check_count, check_seed
 from maml_jax.report.contents import Contents
 from maml_jax.report.settings import settings_of, train_command
-from maml_jax.report.tested import tested
+from maml_jax.report.tested import evaluated
 from maml_jax.training import metrics, provenance, runs
 from maml_jax.training.build import load_data
 from maml_jax.training.runs import Restored
@@ -53,7 +53,7 @@ def collect(
         log=log,
         tested=None
         if data is None
-        else tested(restored, data, tasks=tasks, seed=seed, progress=progress),
+        else evaluated(restored, data, tasks=tasks, seed=seed, progress=progress),
         missing=missing,
         versions=_versions(restored, seed),
         commands=_commands(restored, name, tasks, seed),

@@ -29,7 +29,7 @@ PAIRS_SHOWN = 10
 SPLIT = "test"
 
 
-def tested(
+def evaluated(
     restored: Restored,
     data: DataSet,
     *,

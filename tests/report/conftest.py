@@ -33,8 +33,16 @@ SMALL = {
         "queries": 2,
         "evaluation_steps": 2,
         "inner_lr": 0.1,
+        "validate_every": 0,
     },
-    "sequences": {"data": "sequences", "model": "mlp", "ways": 3, "shots": 2, "queries": 2},
+    "sequences": {
+        "data": "sequences",
+        "model": "mlp",
+        "ways": 3,
+        "shots": 2,
+        "queries": 2,
+        "validate_every": 0,
+    },
     "regression": {},
 }
 

@@ -1,6 +1,7 @@
 """The report holds the numbers, pictures and predictions of its run, and stands alone."""
 
 import base64
+import dataclasses
 import html
 import io
 import json
@@ -19,8 +20,12 @@ import maml_jax as mj
 from maml_jax import report
 from maml_jax.cli import main
 from maml_jax.cli.parsing import parse
+from maml_jax.data import LabelledSet
 from maml_jax.errors import InputError
+from maml_jax.report.page import page
 from maml_jax.report.settings import settings_of, train_command
+from maml_jax.report.shown import names_of
+from maml_jax.report.tested import evaluated
 from maml_jax.training import runs
 from maml_jax.training.build import load_data
 from maml_jax.training.config import Config, read_config
@@ -80,16 +85,16 @@ def test_the_numbers_are_those_of_evaluate(kind, reports, runs_of_each_kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_file_stands_alone(kind, reports):
-    page = Tags(reports[kind][1])
-    tags = {tag for tag, _ in page.found}
+    parsed = Tags(reports[kind][1])
+    tags = {tag for tag, _ in parsed.found}
     assert tags & {"script", "link", "iframe", "object", "a"} == set()
-    for _, attributes in page.found:
+    for _, attributes in parsed.found:
         assert not any(name.startswith("on") for name in attributes)
         assert attributes.get("src", PNG).startswith(PNG)
         assert "href" not in attributes
     assert "url(" not in reports[kind][1]
     assert "http" not in reports[kind][1]
-    sections = [attributes["id"] for tag, attributes in page.found if tag == "section"]
+    sections = [attributes["id"] for tag, attributes in parsed.found if tag == "section"]
     assert sections == [name for name in SECTIONS if kind != "regression" or name != "confused"]
 
 
@@ -185,6 +190,27 @@ def test_confused_classes_are_sorted_and_named(reports):
     assert said + html.escape(other.name) in text
 
 
+def test_classes_that_are_rotated_say_so():
+    data = LabelledSet(
+        name="few",
+        examples=np.zeros((4, 2, 2, 1), np.uint8),
+        counts=np.array([1, 2, 1]),
+        class_names=("a", "b", "c"),
+        splits={"train": np.array([0]), "test": np.array([2, 1])},
+        rotate=True,
+    )
+    assert names_of(data, "test", [0, 7, 4]) == ["c", "b, turned by 270°", "b"]
+
+
+def test_examples_on_the_host_give_the_same_report(reports, runs_of_each_kind):
+    run = runs_of_each_kind["images"]
+    data = load_data(dataclasses.replace(read_config(run), in_memory_gb=0.0))
+    assert data.tasks("test", ways=3, queries=2).load is not None
+    found = evaluated(runs.restore(run), data, tasks=12, seed=3, progress=lambda _: None)
+    contents, text = reports["images"]
+    assert page(dataclasses.replace(contents, tested=found)) == text
+
+
 def test_regression_is_a_curve_before_and_after(reports, runs_of_each_kind):
     points = reports["regression"][0].tested.first[0].points
     loaded = runs.load(runs_of_each_kind["regression"])
@@ -199,11 +225,11 @@ def test_regression_is_a_curve_before_and_after(reports, runs_of_each_kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_log_is_drawn(kind, reports):
-    page = Tags(reports[kind][1])
-    labels = [a["aria-label"] for tag, a in page.found if tag == "svg" and "aria-label" in a]
+    parsed = Tags(reports[kind][1])
+    labels = [a["aria-label"] for tag, a in parsed.found if tag == "svg" and "aria-label" in a]
     curves = [label for label in labels if "over updates" in label]
     assert len(curves) == (1 if kind == "regression" else 2)
-    assert all("validation tasks" in label for label in curves)
+    assert all(("validation tasks" in label) == (kind == "regression") for label in curves)
 
 
 def test_what_differs_from_the_recipe_stands_first(reports, runs_of_each_kind):
