@@ -20,7 +20,9 @@ MAY_IMPORT = {
     "training": LEARNING | {"adapters", "data", "kernels", "models"},
     "exchange": LEARNING | {"adapters", "data", "models", "training"},
     "classifier": LEARNING | {"data", "training"},
-    "cli": LEARNING | {"adapters", "classifier", "data", "exchange", "models", "training"},
+    "report": LEARNING | {"data", "training"},
+    "cli": LEARNING
+    | {"adapters", "classifier", "data", "exchange", "models", "report", "training"},
     "models": {"kernels"},
     "kernels": set(),
     "adapters": set(),

@@ -60,16 +60,27 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Report:
-    """Draw the pictures of a run again."""
+    """Write a page on a run: settings, learning curves, scores, tasks, confused classes."""
 
     run: Positional[Path]
     """The folder of the run."""
+    tasks: int = 200
+    """How many tasks of the test split to evaluate for it."""
+    out: Path | None = None
+    """Write it to this new .html file; report.html in the folder of the run where not given."""
+    data_dir: Path | None = None
+    """The folder of the data's files; the one of training where not given."""
+    seed: int = 0
+    """Decides the tasks."""
 
     def __call__(self) -> int:
-        from maml_jax.training import report
+        from maml_jax import report
 
-        for picture in report.redraw(self.run):
-            print(picture)
+        tasks = check_count("tasks", self.tasks)
+        tqdm = require("tqdm", "cli").tqdm
+        with tqdm(total=tasks, unit="task", leave=False, disable=None) as bar:
+            page = report.write(**dataclasses.asdict(self), progress=bar.update)
+        print(page)
         return 0
 
 

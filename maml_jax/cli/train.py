@@ -59,7 +59,7 @@ class Resume:
 
 def _train(command: Any, run: Path, config: Config, problem: "Problem", state: "State") -> int:
     """Train in the folder of a run, then draw its pictures."""
-    from maml_jax.training import metrics, report
+    from maml_jax.training import metrics, pictures
     from maml_jax.training.loop import TrainingError
     from maml_jax.training.recorder import train_run
 
@@ -74,7 +74,7 @@ def _train(command: Any, run: Path, config: Config, problem: "Problem", state: "
     except TrainingError as error:
         say(f"maml-jax train: {as_options(error, command)}")
         return 1
-    for picture in report.draw(run, config, problem.learner, state.meta, problem.data):
+    for picture in pictures.draw(run, config, problem.learner, state.meta, problem.data):
         say(f"wrote {picture}")
     if ended == "interrupted":
         say(f"stopped after {state.update} updates; go on with: maml-jax train --resume {run}")

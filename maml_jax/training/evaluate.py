@@ -36,6 +36,8 @@ class Scores:
     nearest_neighbour_per_task: np.ndarray | None = None
     """`[tasks]`, a baseline for images and sequences: the accuracy of the label of the support
     example at the smallest Euclidean distance."""
+    predictions_per_task: np.ndarray | None = None
+    """`[tasks, steps + 1, queries]`, classes, where an `Evaluator` was to keep them."""
 
     @property
     def tasks(self) -> int:
@@ -152,12 +154,28 @@ def evaluate(
     if steps is not None:
         check_count("steps", steps, least=0)
     evaluator = Evaluator(learner, tasks, steps=steps, transductive=transductive, per_step=per_step)
-    key = jax.random.fold_in(jax.random.key(seed), 4)
-    return evaluator(meta, tasks=count, key=key, progress=progress)
+    return evaluator(meta, tasks=count, key=evaluation_key(seed), progress=progress)
+
+
+def evaluation_key(seed: int) -> jax.Array:
+    """The random key of an evaluation with this seed."""
+    return jax.random.fold_in(jax.random.key(seed), 4)
+
+
+def keys_of_tasks(key: jax.Array, tasks: int) -> jax.Array:
+    """The keys of the tasks that an `Evaluator` draws, `[tasks or a few more]`.
+
+    A last, shorter dispatch would compile again: it is filled up, and the surplus left out.
+    """
+    at_once = min(tasks, TASKS_PER_DISPATCH)
+    return jax.random.split(key, -(-tasks // at_once) * at_once)
 
 
 class Evaluator:
-    """Scores a learner on the tasks of `source`, as `evaluate` does, and compiles once."""
+    """Scores a learner on the tasks of `source`, as `evaluate` does, and compiles once.
+
+    With `keep_predictions` the scores hold the predicted classes too.
+    """
 
     def __init__(
         self,
@@ -167,6 +185,7 @@ class Evaluator:
         steps: int | None,
         transductive: bool = True,
         per_step: bool = True,
+        keep_predictions: bool = False,
     ):
 
         def outputs_per_step(meta: Meta, episode: Episode) -> Examples:
@@ -190,6 +209,8 @@ class Evaluator:
                 scores = {"loss_per_task": learner.loss(outputs, episode.query.y)}
                 if is_classification(outputs, episode.query.y):
                     scores["accuracy_per_task"] = accuracy(outputs, episode.query.y)
+                    if keep_predictions:
+                        scores["predictions_per_task"] = outputs.argmax(-1)
                 return scores
 
             scores = jax.lax.map(score, outputs_per_step(meta, episode))
@@ -217,8 +238,7 @@ class Evaluator:
     ) -> Scores:
         """The scores on `tasks` tasks that `key` decides."""
         at_once = min(tasks, TASKS_PER_DISPATCH)
-        # A last, shorter dispatch would compile again: it is filled up, and the surplus left out.
-        keys = jax.random.split(key, -(-tasks // at_once) * at_once)
+        keys = keys_of_tasks(key, tasks)
         parts = []
         for start in range(0, tasks, at_once):
             items = self._source.items(keys[start : start + at_once])

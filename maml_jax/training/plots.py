@@ -116,13 +116,13 @@ def plot_episode(
             f"`episode` had y of shape {episode.query.y.shape}; what can be drawn is one task, "
             "without a task axis, with a label or a vector for each example."
         )
-    outputs = _outputs_per_step(learner, meta, episode.support, episode.query.x, steps)
+    outputs = outputs_per_step(learner, meta, episode.support, episode.query.x, steps)
     if is_classification(outputs[0], episode.query.y):
         return _draw_classes(episode, outputs)
     return _draw_regression(episode, outputs)
 
 
-def _outputs_per_step(
+def outputs_per_step(
     learner: MetaLearner, meta: Meta, support: Batch, x: jax.Array, steps: int | None
 ) -> np.ndarray:
     """The outputs for `x` after 0, 1, … inner steps, `[steps + 1, examples, …]`."""

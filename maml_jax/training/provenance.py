@@ -4,6 +4,8 @@ import json
 import logging
 import os
 import platform
+import shutil
+import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,6 +96,19 @@ def versions() -> dict[str, str]:
     }
 
 
+def commit() -> str | None:
+    """The commit of the package's source, with `-dirty` where files differ from it.
+
+    None where the package is installed from elsewhere than a checkout of its repository.
+    """
+    checkout, git = Path(__file__).parents[2], shutil.which("git")
+    if git is None or not (checkout / ".git").exists():
+        return None
+    command = [git, "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40"]
+    done = subprocess.run([*command, "--exclude=*"], capture_output=True, text=True)  # noqa: S603
+    return done.stdout.strip() or None
+
+
 def make(config: Config, data: DataSet) -> dict[str, Any]:
     """What decides a run, as JSON."""
     left_out = getattr(data, "left_out", {})
@@ -113,6 +128,7 @@ def make_of(
         "left_out": left_out or {},
         "examples": _to_json(examples),
         "versions": versions() | {"devices": task_mesh(config.tasks).size},
+        "commit": commit(),
     }
     return json.loads(json.dumps(record))
 

@@ -150,7 +150,7 @@ def restore(
     config, record = read_config(run), _read_record(run)
     recorded = record.get("examples")
     if recorded is None:
-        examples = provenance.examples_of(config, load_data(_moved(config, data_dir)))
+        examples = provenance.examples_of(config, load_data(moved(config, data_dir)))
     else:
         examples = provenance.examples_from(recorded)
     params, apply = build_network(config, examples.input_shape, examples.outputs)
@@ -356,7 +356,7 @@ def resume(run: Path | str, **changes: Any) -> tuple[Config, Problem, State]:
     return config, problem, state
 
 
-def _moved(config: Config, data_dir: Path | str | None) -> Config:
+def moved(config: Config, data_dir: Path | str | None) -> Config:
     return config if data_dir is None else dataclasses.replace(config, data_dir=Path(data_dir))
 
 
@@ -413,7 +413,7 @@ def evaluate(
     run = folder_of(run)
     check_count("tasks", tasks)
     restored = restore(run, checkpoint=checkpoint, data_dir=data_dir)
-    config = _moved(restored.config, data_dir)
+    config = moved(restored.config, data_dir)
     if data is None or _from_anywhere_by_name(data) == config.data:
         tested, split = load_data(config), split or "test"
         provenance.check_data(run, restored.provenance, tested)

@@ -87,7 +87,8 @@ def test_regression_is_evaluated_by_its_loss(whole, capsys):
     assert len(result["loss_per_step"]) == 3
     assert result["loss"] == result["loss_per_step"][-1]
     assert "accuracy" not in result
-    assert main(["report", str(whole)]) == 0
+    assert main(["report", str(whole), "--tasks", "2"]) == 0
+    assert (whole / "report.html").is_file()
 
 
 def test_images_end_to_end(tmp_path, capsys):
@@ -144,7 +145,7 @@ def shown(arguments, capsys):
         "train": ["--inner-lr", "inner-loop options", "imaml options", "omniglot-5w1s", "conv4"],
         "evaluate": ["--queries", "RUN"],
         "predict": ["RUN", "--support", "--images", "--html"],
-        "report": ["RUN"],
+        "report": ["RUN", "--tasks", "--out", "--data-dir", "--seed"],
         "export": ["RUN", "FILE"],
         "import": ["FILE", "--mapping", "--out PATH"],
         "data": ["show", "prepare"],
@@ -301,6 +302,9 @@ BAD = {
     "evaluate {whole} --split tset": ["--split was 'tset'", "did you mean 'test'"],
     "evaluate {whole} --seed -1": ["--seed was -1"],
     "report {empty}": ["RUN was"],
+    "report {unsaved}": ["RUN was", "holds no checkpoint"],
+    "report {whole} --tasks 0": ["--tasks was 0"],
+    "report {whole} --out {empty}": ["--out was", "exists"],
 }
 
 

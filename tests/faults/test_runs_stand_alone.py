@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import maml_jax as mj
-from maml_jax import cache
+from maml_jax import cache, report
 from maml_jax.cli import main
 from maml_jax.errors import InputError
 from maml_jax.training import metrics, runs
@@ -166,7 +166,6 @@ def test_the_path_of_a_split_is_absolute(tmp_path, monkeypatch):
 def test_paths_may_be_str(of_lines, tmp_path):
     """C: `runs.load("runs/x")`, a str, was a TypeError."""
     from maml_jax.exchange.transfer import export_run, import_run
-    from maml_jax.training import report
 
     run = str(tmp_path / "run")
     shutil.copytree(of_lines, run)
@@ -174,7 +173,7 @@ def test_paths_may_be_str(of_lines, tmp_path):
     assert runs.load(run).config == mj.load(of_lines).config
     assert runs.evaluate(run, tasks=2, queries=2)["updates"] == 4
     assert metrics.read(run)
-    assert report.redraw(run)
+    assert report.write(run, tasks=2)
     file = str(tmp_path / "weights.safetensors")
     assert export_run(run, file)
     config = dataclasses.replace(recipe("sinusoid"), hidden=(4,))

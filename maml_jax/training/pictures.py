@@ -1,36 +1,31 @@
 """The pictures in the folder of a run."""
 
-import logging
 from pathlib import Path
 
 import jax
 
 from maml_jax.data import DataSet, TaskSource
 from maml_jax.errors import InputError
-from maml_jax.training import metrics, runs
-from maml_jax.training.build import load_data
+from maml_jax.training import metrics
 from maml_jax.training.config import Config
 from maml_jax.training.plots import QUERIES_SHOWN, plot_curve, plot_episode
 from maml_jax.types import Meta, MetaLearner
 
 POINTS_SHOWN = 100
 """Query points that show a curve well."""
-_log = logging.getLogger("maml_jax")
 
 
 def draw(
-    run: Path | str, config: Config, learner: MetaLearner, meta: Meta, data: DataSet | None
+    run: Path | str, config: Config, learner: MetaLearner, meta: Meta, data: DataSet
 ) -> list[Path]:
-    """Draw the learning curve and, with `data`, an episode into a run's folder; the new files."""
+    """Draw the learning curve and an episode into the folder of a run; the new files."""
     run = Path(run)
     # A run of imported weights has learned nothing yet.
     figures = {"learning_curve.png": plot_curve(run)} if metrics.read(run) else {}
-    if data is not None:
-        tasks = _test_tasks(config, data)
-        key = jax.random.fold_in(jax.random.key(config.seed), 3)
-        episode = jax.jit(tasks.sample)(tasks.store, tasks.items(key))
-        steps = config.evaluation_steps
-        figures["episode.png"] = plot_episode(learner, meta, episode, steps=steps)
+    tasks = _test_tasks(config, data)
+    key = jax.random.fold_in(jax.random.key(config.seed), 3)
+    episode = jax.jit(tasks.sample)(tasks.store, tasks.items(key))
+    figures["episode.png"] = plot_episode(learner, meta, episode, steps=config.evaluation_steps)
     for name, figure in figures.items():
         figure.savefig(run / name, dpi=120, bbox_inches="tight")
     return [run / name for name in figures]
@@ -43,18 +38,3 @@ def _test_tasks(config: Config, data: DataSet) -> TaskSource:
         return data.tasks("test", ways=config.ways, shots=config.shots, queries=queries)
     except InputError:
         return data.tasks("test", ways=config.ways, shots=config.shots, queries=config.queries)
-
-
-def redraw(run: Path | str) -> list[Path]:
-    """Draw the pictures of a run again; without its data, the learning curve alone.
-
-    Raises:
-      InputError: the run cannot be loaded.
-    """
-    restored = runs.restore(run)
-    data = None
-    try:
-        data = load_data(restored.config)
-    except InputError as error:
-        _log.warning("no picture of an episode, which needs the data: %s", error)
-    return draw(run, restored.config, restored.learner, restored.state.meta, data)

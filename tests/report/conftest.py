@@ -1,0 +1,78 @@
+"""A small run of each kind, which the tests of the report share."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from training.small_runs import trained
+
+from maml_jax.report.collect import collect
+from maml_jax.report.page import page
+
+EVIL = '<b>"it\'s" & more</b>'
+"""What the name of a folder may be."""
+
+
+def pictures(path, classes=16, each=6):
+    """An .npz of small pictures, each class a bright square at its place, with noise."""
+    draw = np.random.default_rng(0)
+    images = draw.integers(0, 120, (classes * each, 8, 8), np.uint8)
+    for n, image in enumerate(images):
+        row, column = divmod(n // each, 4)
+        image[2 * row : 2 * row + 2, 2 * column : 2 * column + 2] = 255
+    names = np.array([f"{n:02} {EVIL}" for n in range(classes)]).repeat(each)
+    np.savez(path, images=images, labels=names)
+    return path
+
+
+SMALL = {
+    "images": {
+        "ways": 3,
+        "shots": 1,
+        "model": "mlp",
+        "queries": 2,
+        "evaluation_steps": 2,
+        "inner_lr": 0.1,
+        "validate_every": 0,
+    },
+    "sequences": {
+        "data": "sequences",
+        "model": "mlp",
+        "ways": 3,
+        "shots": 2,
+        "queries": 2,
+        "validate_every": 0,
+    },
+    "regression": {},
+}
+
+
+@pytest.fixture(scope="session")
+def runs_of_each_kind(tmp_path_factory):
+    """The folder of a run for each kind of example; not to be changed."""
+    place = tmp_path_factory.mktemp("reports")
+    SMALL["images"]["data"] = str(pictures(place / "pictures.npz"))
+    for kind, changes in SMALL.items():
+        trained(place / kind, **changes)
+    return {kind: place / kind for kind in SMALL}
+
+
+@pytest.fixture(scope="session")
+def reports(runs_of_each_kind):
+    """The contents of the report of each kind, and its page."""
+
+    def of(run):
+        contents = collect(run, tasks=12, seed=3, data_dir=None, progress=lambda _: None)
+        return contents, page(contents)
+
+    return {kind: of(run) for kind, run in runs_of_each_kind.items()}
+
+
+@pytest.fixture
+def without(reports):
+    """A report with some of its contents replaced."""
+
+    def replaced(kind, **changes):
+        return page(dataclasses.replace(reports[kind][0], **changes))
+
+    return replaced
