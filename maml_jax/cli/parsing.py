@@ -31,6 +31,7 @@ COMMANDS: dict[str, Any] = {
     "import": Import,
     "data": {"show": Show, "prepare": Prepare},
 }
+ROOMS = [(room.capitalize(), room) for room in ("algorithms", "models", "data", "logs")]
 ABOUT = "Few-shot meta-learning in JAX. --version tells the versions."
 
 
@@ -102,10 +103,7 @@ def _subcommands(commands: dict[str, Any], defaults: dict[str, Any]) -> Any:
 
 def _about(kind: type) -> str:
     """What a command that takes a config does, and the names that its options may have."""
-    rooms = {"Recipes": RECIPES} | {
-        title: registry.names(room)
-        for title, room in (("Algorithms", "algorithms"), ("Models", "models"), ("Data", "data"))
-    }
+    rooms = {"Recipes": RECIPES} | {title: registry.names(room) for title, room in ROOMS}
     names = "\n\n".join(f"{title}: {', '.join(known)}." for title, known in rooms.items())
     return f"{kind.__doc__}\n\n{names}"
 
