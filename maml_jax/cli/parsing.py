@@ -16,6 +16,7 @@ from maml_jax import registry
 from maml_jax.cli.data import Prepare, Show
 from maml_jax.cli.evaluate import Evaluate, Report
 from maml_jax.cli.messages import options, suggestion
+from maml_jax.cli.play import Play
 from maml_jax.cli.predict import Predict
 from maml_jax.cli.train import Resume, Train
 from maml_jax.cli.weights import Export, Import
@@ -26,6 +27,7 @@ COMMANDS: dict[str, Any] = {
     "train": Train,
     "evaluate": Evaluate,
     "predict": Predict,
+    "play": Play,
     "report": Report,
     "export": Export,
     "import": Import,

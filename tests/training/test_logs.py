@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -43,24 +44,34 @@ def scalars_of_tensorboard(folder):
 
 
 def records_of_wandb(folder):
-    """Every record in W&B's files: a head of 7 bytes, then LevelDB's log, blocks of 32 KiB of
+    """Every record in W&B's files, which a process of its own ends shortly after `finish`."""
+    for path in sorted(folder.glob("offline-run-*/*.wandb")):
+        for _ in range(200):
+            records = list(records_in(path))
+            if records and records[-1].WhichOneof("record_type") == "exit":
+                break
+            time.sleep(0.1)
+        yield from records
+
+
+def records_in(path):
+    """Every whole record in one of them: a head of 7 bytes, then LevelDB's log, blocks of 32 KiB of
     pieces: a checksum, a length, and whether the piece is whole or the first, a middle or the last.
     """
     from wandb.proto.wandb_internal_pb2 import Record
 
-    for path in sorted(folder.glob("offline-run-*/*.wandb")):
-        content, at, record = path.read_bytes(), 7, b""
-        while at < len(content):
-            left = 2**15 - at % 2**15
-            if left < 7:
-                at += left
-                continue
-            length, kind = int.from_bytes(content[at + 4 : at + 6], "little"), content[at + 6]
-            record += content[at + 7 : at + 7 + length]
-            at += 7 + length
-            if kind in (1, 4):
-                yield Record.FromString(record)
-                record = b""
+    content, at, record = path.read_bytes(), 7, b""
+    while at < len(content):
+        left = 2**15 - at % 2**15
+        if left < 7:
+            at += left
+            continue
+        length, kind = int.from_bytes(content[at + 4 : at + 6], "little"), content[at + 6]
+        record += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):
+            yield Record.FromString(record)
+            record = b""
 
 
 def scalars_of_wandb(folder):
