@@ -27,6 +27,9 @@ from .classifier.estimator import FewShotClassifier as FewShotClassifier
 from .errors import InputError as InputError
 from .training.evaluate import Scores as Scores
 from .training.evaluate import evaluate as evaluate
+from .training.logs.csv import CSVLogger as CSVLogger
+from .training.logs.tensorboard import TensorBoardLogger as TensorBoardLogger
+from .training.logs.wandb import WandbLogger as WandbLogger
 from .training.loop import TrainingError as TrainingError
 from .training.plots import plot_curve as plot_curve
 from .training.plots import plot_episode as plot_episode

@@ -1,8 +1,9 @@
-"""What goes by a name on the command line: algorithms, models, data sets.
+"""What goes by a name on the command line: algorithms, models, data sets, logs.
 
 A folder is its own register: `algorithms/meta_sgd.py` is the algorithm `meta-sgd`. An installed
 package adds a name by an entry point of its own, in the group `maml_jax.algorithms`,
-`maml_jax.models` or `maml_jax.data`. To list the names imports nothing but this file.
+`maml_jax.models`, `maml_jax.data` or `maml_jax.logs`. To list the names imports nothing but this
+file.
 """
 
 import importlib
@@ -25,11 +26,12 @@ _ROOMS = {
     "algorithms": _Room("algorithms", None),
     "models": _Room("models", "from_config"),
     "data": _Room("data/sets", "load"),
+    "logs": _Room("training/logs", "in_run"),
 }
 
 
 def names(room: str) -> tuple[str, ...]:
-    """The names in `algorithms`, `models` or `data`, ours and those of installed packages."""
+    """The names in `algorithms`, `models`, `data` or `logs`: ours, and those of other packages."""
     return tuple(sorted({*_own(room), *_others(room)}))
 
 
@@ -37,12 +39,13 @@ def find(room: str, name: str) -> Callable[..., Any]:
     """What goes by `name`.
 
     For `algorithms` it is `algorithm(apply, …) -> MetaLearner`; for `models`
-    `from_config(config, example_shape, outputs, rngs)`; for `data` `load(request) -> DataSet`.
+    `from_config(config, example_shape, outputs, rngs)`; for `data` `load(request) -> DataSet`; for
+    `logs` `in_run(run, entries) -> Logger`.
 
     Raises:
       InputError: nothing does; the message suggests the nearest.
     """
-    check_choice({"algorithms": "algorithm", "models": "model"}.get(room, room), name, names(room))
+    check_choice(room if room == "data" else room.removesuffix("s"), name, names(room))
     if name not in _own(room):
         return _others(room)[name].load()
     folder, function = _ROOMS[room]

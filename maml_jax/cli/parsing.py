@@ -16,6 +16,7 @@ from maml_jax import registry
 from maml_jax.cli.data import Prepare, Show
 from maml_jax.cli.evaluate import Evaluate, Report
 from maml_jax.cli.messages import options, suggestion
+from maml_jax.cli.play import Play
 from maml_jax.cli.predict import Predict
 from maml_jax.cli.train import Resume, Train
 from maml_jax.cli.weights import Export, Import
@@ -26,11 +27,13 @@ COMMANDS: dict[str, Any] = {
     "train": Train,
     "evaluate": Evaluate,
     "predict": Predict,
+    "play": Play,
     "report": Report,
     "export": Export,
     "import": Import,
     "data": {"show": Show, "prepare": Prepare},
 }
+ROOMS = [(room.capitalize(), room) for room in ("algorithms", "models", "data", "logs")]
 ABOUT = "Few-shot meta-learning in JAX. --version tells the versions."
 
 
@@ -102,10 +105,7 @@ def _subcommands(commands: dict[str, Any], defaults: dict[str, Any]) -> Any:
 
 def _about(kind: type) -> str:
     """What a command that takes a config does, and the names that its options may have."""
-    rooms = {"Recipes": RECIPES} | {
-        title: registry.names(room)
-        for title, room in (("Algorithms", "algorithms"), ("Models", "models"), ("Data", "data"))
-    }
+    rooms = {"Recipes": RECIPES} | {title: registry.names(room) for title, room in ROOMS}
     names = "\n\n".join(f"{title}: {', '.join(known)}." for title, known in rooms.items())
     return f"{kind.__doc__}\n\n{names}"
 

@@ -21,7 +21,7 @@ class Train(ConfigOptions):
     """The folder of the run, which must not exist; if not given, runs/RECIPE-ALGORITHM-SEED."""
     resume: Path | None = None
     """Go on with this run instead, exactly as if it had never stopped; of the other options only
-    --updates, --nonfinite, --chunk and --data-dir may be given with it."""
+    --updates, --nonfinite, --chunk, --data-dir and --log may be given with it."""
 
     def __call__(self) -> int:
         from maml_jax.training import runs
@@ -48,6 +48,8 @@ class Resume:
     number changes results by rounding."""
     data_dir: Path | None = None
     """Where the files of its data are now."""
+    log: tuple[str, ...] | None = None
+    """Where the log goes from now on besides metrics.jsonl; with no name, nowhere."""
 
     def __call__(self) -> int:
         from maml_jax.training import runs

@@ -22,7 +22,7 @@ SCHEDULES = ("cosine", "constant")
 NORM_ORDERS = ("norm-relu", "relu-norm")
 INNER_OPTIMIZERS = ("sgd", "momentum", "adam")
 NONFINITE = ("stop", "skip")
-RESUMABLE = ("updates", "nonfinite", "chunk", "data_dir")
+RESUMABLE = ("updates", "nonfinite", "chunk", "data_dir", "log")
 """What may be given anew when a run goes on."""
 
 
@@ -202,8 +202,9 @@ class LogOptions:
     """Updates between two checkpoints; a best validation and an interruption make one more."""
     keep_checkpoints: int = 2
     """How many of the newest checkpoints stay, besides that of the best validation."""
-    tensorboard: bool = False
-    """Write the log for TensorBoard too, into the run's folder tensorboard."""
+    log: tuple[str, ...] = ()
+    """Where the log goes besides metrics.jsonl, one or more: csv and tensorboard write files into
+    the run's folder; wandb (offline, unless WANDB_MODE says otherwise) is Weights & Biases."""
 
 
 @dataclass(frozen=True)
@@ -374,6 +375,9 @@ def read_config(run: Path | str) -> Config:
         values["hidden"] = tuple(values["hidden"])
         if "input_range" in values:  # which older runs do not have
             values["input_range"] = tuple(values["input_range"])
+        if "tensorboard" in values:  # which older runs have instead of `log`
+            values["log"] = ("tensorboard",) if values.pop("tensorboard") else ()
+        values["log"] = tuple(values.get("log", ()))
         values["data_dir"] = values["data_dir"] and Path(values["data_dir"])
         config = Config(**values)
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -1,16 +1,16 @@
-"""Intervals of means, and the log of a run: JSON lines, and TensorBoard's files made of them."""
+"""Intervals of means, and the log of a run: JSON lines, and what is made of them."""
 
 import json
 import math
 import os
-import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from maml_jax.errors import InputError
-from maml_jax.extras import require
+from maml_jax.training.logs import Loggers, entry_of
 
 
 def confidence_95(per_task: np.ndarray) -> np.ndarray:
@@ -77,31 +77,24 @@ class Log:
     """The log of a run, `metrics.jsonl`, continued from update `done`.
 
     Entries later than `done` are deleted: their updates were not saved, and will be made and
-    logged again. With `tensorboard`, the same figures also go to the folder `tensorboard/`, whose
-    files are written anew at each start.
+    logged again. The same figures go to the `loggers`, by name.
     """
 
-    def __init__(self, run: Path, done: int, *, tensorboard: bool = False):
+    def __init__(self, run: Path, done: int, loggers: Sequence[str] = ()):
         self._path = run / "metrics.jsonl"
         self.records = [record for record in read(run) if record["update"] <= done]
         fresh = self._path.with_suffix(".new")
         lines = [to_json(record) + "\n" for record in self.records]
         fresh.write_text("".join(lines), encoding="utf-8")
         fresh.replace(self._path)
-        self._board = None
-        if tensorboard:
-            folder = run / "tensorboard"
-            shutil.rmtree(folder, ignore_errors=True)
-            self._board = require("tensorboardX", "cli").SummaryWriter(str(folder))
-            for record in self.records:
-                self._draw(record)
+        self._loggers = Loggers(loggers, run, [entry_of(record) for record in self.records])
 
     def append(self, record: dict[str, Any]) -> None:
         """Add a record; its `update` says how many updates were made."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(to_json(record) + "\n")
         self.records.append(json.loads(to_json(record)))
-        self._draw(record)
+        self._loggers(*entry_of(self.records[-1]))
 
     def flush(self) -> None:
         """Have the disk hold it, before a checkpoint that relies on it."""
@@ -109,16 +102,4 @@ class Log:
             os.fsync(file.fileno())
 
     def close(self) -> None:
-        if self._board is not None:
-            self._board.close()
-
-    def _draw(self, record: dict[str, Any]) -> None:
-        if self._board is None:
-            return
-        kind, values = "training", record
-        if "validation" in record:
-            kind, values = "validation", record["validation"]
-        for name, value in values.items():
-            if name != "update" and isinstance(value, int | float):
-                self._board.add_scalar(f"{kind}/{name}", value, record["update"])
-        self._board.flush()
+        self._loggers.close()

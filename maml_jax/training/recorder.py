@@ -87,7 +87,7 @@ class RunRecorder:
         done = int(state.update)
         with self._writing():
             self._checkpoints.delete_after(done)
-            self._log = Log(run, done, tensorboard=config.tensorboard)
+            self._log = Log(run, done, config.log)
         self._evaluator = None
         if config.validate_every:
             tasks = problem.data.tasks(

@@ -188,6 +188,7 @@ def create(config: Config, run: Path | str) -> tuple[Config, Problem, State]:
             f"`out` was {run}, which exists; name another, or go on with it by --resume."
         )
     config = from_anywhere(config.check())
+    _check_logs(config)
     check_count("updates", config.updates)
     init = None if config.init is None else restore(config.init)
     if init is not None:
@@ -205,6 +206,12 @@ def create(config: Config, run: Path | str) -> tuple[Config, Problem, State]:
         fresh.mkdir()
         write_record(fresh, provenance.make(config, problem.data))
     return config, problem, state
+
+
+def _check_logs(config: Config) -> None:
+    """Whether there are such logs, and their libraries; to load a run needs neither."""
+    for name in config.log:
+        registry.find("logs", name)
 
 
 def _as_the_data_allow(config: Config, data: DataSet) -> Config:
@@ -339,6 +346,7 @@ def resume(run: Path | str, **changes: Any) -> tuple[Config, Problem, State]:
     if "updates" in changes:
         check_count("updates", changes["updates"])
     config = from_anywhere(dataclasses.replace(read_config(run), **changes).check())
+    _check_logs(config)
     problem = build(config)
     kept, checkpoints = _read_record(run), Checkpoints(run)
     if checkpoints.updates():

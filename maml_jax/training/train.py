@@ -46,7 +46,7 @@ def train(
       seed: decides every task.
       callback: `callback(update, metrics, meta)`, called after each dispatch with the number of
         updates made, the means of their metrics, and a copy of the meta-parameters; training ends
-        where it returns True.
+        where it returns True. `mj.CSVLogger`, `mj.TensorBoardLogger` and `mj.WandbLogger` are some.
       updates_per_dispatch: updates between two calls of `callback`, and between two log entries.
       chunk: the tasks that a device computes together, as in `mj.over_tasks`.
       nonfinite: what to do about an update whose loss or result is not finite: `"stop"` raises,

@@ -141,10 +141,14 @@ def shown(arguments, capsys):
 @pytest.mark.parametrize(
     ("command", "parts"),
     {
-        "": ["train", "evaluate", "predict", "report", "export", "import", "data", "--version"],
+        "": [
+            *("train", "evaluate", "predict", "play", "report", "export", "import", "data"),
+            "--version",
+        ],
         "train": ["--inner-lr", "inner-loop options", "imaml options", "omniglot-5w1s", "conv4"],
         "evaluate": ["--queries", "RUN"],
         "predict": ["RUN", "--support", "--images", "--html"],
+        "play": ["RUN", "--port", "--steps"],
         "report": ["RUN", "--tasks", "--out", "--data-dir", "--seed"],
         "export": ["RUN", "FILE"],
         "import": ["FILE", "--mapping", "--out PATH"],

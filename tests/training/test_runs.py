@@ -290,38 +290,6 @@ def test_clipping_and_warming_up():
     np.testing.assert_allclose(moments, [1.2, 1.6], rtol=1e-5)  # of length 2
 
 
-def test_tensorboard_holds_the_log_once_after_a_resume(tmp_path):
-    pytest.importorskip("tensorboardX")
-    run = tmp_path / "run"
-    trained(run, updates=8, tensorboard=True)
-    resumed(run, updates=12)
-    found = list(scalars(run / "tensorboard"))
-    expected = [
-        (f"{kind}/{name}", entry["update"], np.float32(value))
-        for entry in metrics.read(run)
-        for kind, values in [
-            ("validation", entry["validation"]) if "validation" in entry else ("training", entry)
-        ]
-        for name, value in values.items()
-        if name != "update" and isinstance(value, float)
-    ]
-    assert sorted(found) == sorted(expected)
-
-
-def scalars(folder):
-    """Every scalar in TensorBoard's files: a length, its checksum, an event, its checksum."""
-    from tensorboardX.proto.event_pb2 import Event
-
-    for path in folder.iterdir():
-        content, at = path.read_bytes(), 0
-        while at < len(content):
-            length = int.from_bytes(content[at : at + 8], "little")
-            event = Event.FromString(content[at + 12 : at + 12 + length])
-            at += 16 + length
-            for value in event.summary.value:
-                yield value.tag, event.step, np.float32(value.simple_value)
-
-
 def test_a_second_signal_ends_it_at_once(tmp_path):
     """Also while the main thread is in a call that takes a minute, as it is in a dispatch."""
     code = """
