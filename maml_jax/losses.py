@@ -7,6 +7,8 @@ from jaxtyping import Array, Float, Integer, Shaped
 from maml_jax.errors import InputError
 from maml_jax.types import Examples, Scalar
 
+__all__ = ["accuracy", "is_classification", "mean_squared_error", "softmax_cross_entropy"]
+
 
 def softmax_cross_entropy(
     logits: Float[Array, "examples ways"], labels: Shaped[Array, " examples"]

@@ -38,3 +38,31 @@ def test_parity(capsys):
     said = capsys.readouterr().out
     assert said.startswith("WRONG")
     assert "explained by: inner graph not created (the gradient is first-order)" in said
+
+
+def blocks(page):
+    """All `python` blocks of a page one after another, as a reader pastes them."""
+    text = (ROOT / f"docs/{page}.md").read_text("utf-8")
+    return "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+
+
+@pytest.mark.parametrize("page", ["get-started", "your-own-loss"])
+def test_pages_run_as_written(page):
+    exec(blocks(page), {})  # noqa: S102
+
+
+def test_many_devices(tmp_path):
+    """In a process of its own, for it makes every core a device."""
+    code = f"{blocks('devices')}\nassert len(jax.devices()) == mj.use_all_cores()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow  # it compiles nine learners and a convolution
+def test_the_article(capsys):
+    exec(blocks("article"), {})  # noqa: S102
+    # The formula by hand, and what the first-order gradient misses.
+    error, missed = map(float, capsys.readouterr().out.splitlines()[0].split())
+    assert error < 1e-6 < 1e-3 < missed
