@@ -83,7 +83,8 @@ def compile_for(device: Any, workload: Workload, form: str, precision: str) -> d
     start = time.perf_counter()
     compiled = lowered.compile()
     seconds = time.perf_counter() - start
-    cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
+    cost: Any = compiled.cost_analysis()
+    memory: Any = compiled.memory_analysis()
     chip = CHIPS[_chip_of(device)]
     return {
         "workload": workload.name,

@@ -80,8 +80,6 @@ def folder_of(run: Path | str) -> Path:
     if not str(run).startswith(PRETRAINED):
         return Path(run)
     known = [PRETRAINED + name for name in pretrained_names()]
-    if not known:
-        raise InputError(f"`run` was {str(run)!r}; this version of the package has no weights yet.")
     check_choice("run", str(run), known)
     return _PACKED / str(run).removeprefix(PRETRAINED)
 

@@ -101,7 +101,7 @@ def test_bad_input_is_one_line(run, folders, capsys):
         ([str(run), "--images", str(folders / "broken"), "--support", support], "a.png"),
         ([str(run), "--images", new, "--support", support, "--json", "--csv"], "one may be"),
         ([new, "--images", new, "--support", support], "config.json"),
-        (["pretrained:no", "--images", new, "--support", support], "no weights yet"),
+        (["pretrained:no", "--images", new, "--support", support], "pretrained:omniglot-5w1s"),
     ]
     for words, said in cases:
         assert main(["predict", *words]) == 2
