@@ -29,13 +29,13 @@ from .training.evaluate import Scores as Scores
 from .training.evaluate import evaluate as evaluate
 from .training.logs.csv import CSVLogger as CSVLogger
 from .training.logs.tensorboard import TensorBoardLogger as TensorBoardLogger
-from .training.logs.wandb import WandbLogger as WandbLogger
 from .training.loop import TrainingError as TrainingError
 from .training.plots import plot_curve as plot_curve
 from .training.plots import plot_episode as plot_episode
 from .training.runs import Run as Run
 from .training.runs import load as load
 from .training.train import train as train
+from .training.wandb_logger import WandbLogger as WandbLogger
 from .training.weights import load_meta as load_meta
 from .training.weights import save as save
 from .types import Batch as Batch

@@ -1,4 +1,4 @@
-"""Weights & Biases."""
+"""Weights & Biases, as the log of a run."""
 
 import json
 import os
@@ -11,37 +11,13 @@ from typing import Any
 from maml_jax.errors import InputError
 from maml_jax.extras import require
 from maml_jax.training.logs import Entry
+from maml_jax.training.wandb_logger import WandbLogger
 from maml_jax.types import Meta
 
 _wandb = require("wandb", "wandb")
 
 PROJECT = "maml-jax"
 """Where runs go that the environment variable WANDB_PROJECT sends nowhere else."""
-
-
-class WandbLogger:
-    """Logs metrics to a run of Weights & Biases, with `update` as the axis of its charts.
-
-    ```python
-    log = mj.WandbLogger(wandb.init(project="letters", mode="offline"))
-    mj.train(learner, params, tasks, updates=1000, callback=log)
-    log.close()
-    ```
-
-    Args:
-      run: what `wandb.init` returned.
-    """
-
-    def __init__(self, run: Any):
-        self._run = run
-        run.define_metric("*", step_metric="update")
-
-    def __call__(self, update: int, metrics: Mapping[str, float], meta: Meta = None) -> None:
-        self._run.log({"update": update, **metrics})
-
-    def close(self) -> None:
-        """Finish the run."""
-        self._run.finish()
 
 
 class _OfRun(WandbLogger):
