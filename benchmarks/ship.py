@@ -38,23 +38,21 @@ CARD = """\
 
 {scores}
 
-1000 test tasks; intervals of 95 %. {protocols}
+Intervals are of 95 %. {protocols}
 
 - **Data**: {data}
-- **Trained on**: {note}; commit {commit}.
+- **Trained on**: {note}. Tested at commit {commit}.
 - **Not for**: {limits}
 - **Licence** of the weights: Apache-2.0, as the package.
 """
-OMNIGLOT = (
-    "Omniglot (Lake et al. 2015, MIT licence), 1200 characters for training and validation and 423 "
-    "for test by the split of Finn et al. 2017; 28×28 pixels, bright strokes on a dark ground, "
-    "classes also turned by 90, 180 and 270 degrees."
-)
+OMNIGLOT = """\
+Omniglot (Lake et al. 2015, MIT licence), 1200 characters for training and validation and
+  423 for test by the split of Finn et al. 2017; 28×28 pixels, bright strokes on a dark ground,
+  classes also turned by 90, 180 and 270 degrees."""
 SINE_CURVES = "sine curves of random amplitude and phase, drawn as in Finn et al. 2017, §5.1."
-PROTOCOLS = (
-    "The paper's protocol has as many query images a class as shots, which batch norm sees "
-    "together; the strict one has 15, each by itself beside the support set."
-)
+PROTOCOLS = """\
+The paper's protocol has as many query images a class as shots, which batch
+norm sees together; the strict one has 15, each by itself beside the support set."""
 
 
 def ship(name: str, row: dict[str, Any], runs_folder: Path, commit: str) -> Path:
@@ -95,8 +93,8 @@ def card(name: str, row: dict[str, Any], commit: str) -> str:
     config, images = row["config"], "paper" in row
     what = f"{config['ways']}-way {config['shots']}-shot learning of characters"
     limits = (
-        "photographs, text in scenes, or a decision about a person; it knows small drawings of one "
-        "character. Scores on other drawings are lower than these."
+        "photographs, text in scenes, or a decision about a person; it knows small drawings of "
+        "one\n  character. Scores on other drawings are lower than these."
     )
     if not images:
         what = f"Regression of sine curves from {config['shots']} points"
@@ -111,7 +109,7 @@ def card(name: str, row: dict[str, Any], commit: str) -> str:
         tasks=config["tasks"],
         seed=row["seed"],
         scores="\n".join(_accuracies(row) if images else _losses(row)),
-        protocols=PROTOCOLS if images else "100 query points a task.",
+        protocols=PROTOCOLS if images else "Tasks had 100 query points.",
         data=OMNIGLOT if images else SINE_CURVES,
         note=row.get("note", "a CPU"),
         commit=commit[:10],
@@ -121,10 +119,15 @@ def card(name: str, row: dict[str, Any], commit: str) -> str:
 
 def _accuracies(row: dict[str, Any]) -> list[str]:
     lines = [
-        [f"{protocol}, {found['queries']} queries a class, {found['steps']} steps", percent(found)]
-        for protocol, found in ((name, row[name]) for name in ("paper", "strict"))
+        [
+            protocol,
+            *(str(row[protocol][name]) for name in ("queries", "steps", "tasks")),
+            percent(row[protocol]),
+        ]
+        for protocol in ("paper", "strict")
     ]
-    return script.markdown(["protocol", "accuracy, %"], lines)
+    titles = ["protocol", "queries a class", "inner steps", "test tasks", "accuracy, %"]
+    return script.markdown(titles, lines)
 
 
 def _losses(row: dict[str, Any]) -> list[str]:

@@ -53,10 +53,10 @@ def fitted(run):
 
 
 def test_pictures_are_recognised(fitted):
-    """A small model, and 50 pictures: 0.35 is far above the chance of 0.2 (p < 0.01)."""
+    """Shapes that Omniglot has not, drawn here: 50 pictures, at most five of them wrong."""
     images, labels = pictures(SHAPES[:5], each=10, start=10)
     assert list(fitted.classes_) == sorted(SHAPES[:5])
-    assert fitted.score(images, labels) >= 0.35
+    assert fitted.score(images, labels) >= 0.9
     probabilities = fitted.predict_proba(images)
     np.testing.assert_allclose(probabilities.sum(1), 1)
     assert (fitted.classes_[probabilities.argmax(1)] == fitted.predict(images)).all()

@@ -55,7 +55,7 @@ def test_logits_are_those_that_were_recorded(name, monkeypatch):
 def card_accuracy(name, protocol):
     """The accuracy and its interval, as fractions."""
     card = (WEIGHTS / name / "CARD.md").read_text(encoding="utf-8")
-    found = re.search(rf"\| {protocol}, .* \| ([\d.]+) ± ([\d.]+) \|", card)
+    found = re.search(rf"\| {protocol} \|.*\| ([\d.]+) ± ([\d.]+) \|", card)
     return float(found[1]) / 100, float(found[2]) / 100
 
 
