@@ -47,7 +47,7 @@ RECIPES = {
         ),
         "omniglot-5w1s": replace(_five_way, updates=46_600),
         "omniglot-5w5s": replace(_five_way, shots=5, updates=26_300),
-        "omniglot-20w1s": replace(_twenty_way, updates=15_000),
+        "omniglot-20w1s": replace(_twenty_way, updates=14_250),
         "omniglot-20w5s": replace(_twenty_way, shots=5, queries=5, updates=3000),
     }.items()
 }
