@@ -38,6 +38,8 @@ SECTIONS += ["again", "all"]
 PNG = "data:image/png;base64,"
 VOID = {"meta", "img", "br"}
 
+pytestmark = pytest.mark.xdist_group("report")  # one process trains the runs
+
 
 class Tags(HTMLParser):
     """The elements of a page, each closed in the order in which it was opened."""
@@ -256,7 +258,9 @@ def test_versions_seeds_and_commit(reports, runs_of_each_kind):
 @pytest.mark.parametrize(
     "config",
     [
-        Config(seed=3, filters=8, batch_norm=False, tensorboard=True, adapts="a b|'c'", patience=2),
+        Config(
+            seed=3, filters=8, batch_norm=False, log=("csv", "wandb"), adapts="a b|'c'", patience=2
+        ),
         recipe("sinusoid", "maml-plus-plus"),
         recipe("sequences", "imaml"),
         Config(recipe="quickstart", input_range=(-1.0, 1.0), hidden=(3, 4), data="my data.zip"),
