@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import __main__ as cli
 from benchmarks import chart, machine, options, peaks, results_table, runner
-from benchmarks.peers import LOWER_PRECISION, PEERS, SLOW
+from benchmarks.peers import FORMS, LOWER_PRECISION, PEERS, SLOW
 from benchmarks.workloads import QUICK, WORKLOADS
 
 MEASURED = {
@@ -172,7 +172,7 @@ def test_quick_is_a_part(measured):
     assert cli.main(["--device", "cpu", "--quick"]) == 0
     assert measured["repeats"] == options.QUICK_REPEATS
     assert measured["workloads"] == list(QUICK)
-    assert set(measured["peers"]) == set(PEERS) - set(SLOW) - set(LOWER_PRECISION)
+    assert set(measured["peers"]) == set(PEERS) - {*SLOW, *LOWER_PRECISION, *FORMS}
     assert 170 < measured["seconds"] <= 180
     assert cli.main(["--device", "cpu", "--quick", "--minutes", "1", "--patience", "5"]) == 0
     assert 50 < measured["seconds"] <= 60
@@ -183,7 +183,7 @@ def test_all_is_all_but_what_a_cpu_cannot(measured, monkeypatch):
     large = [w.name for w in WORKLOADS if w.gpu_only]
     assert large == ["resnet12-4tasks-5steps-75queries"]
     assert cli.main(["--device", "cpu"]) == 0
-    assert measured["peers"] == [name for name in PEERS if name not in LOWER_PRECISION]
+    assert measured["peers"] == [name for name in PEERS if name not in (*LOWER_PRECISION, *FORMS)]
     assert measured["seconds"] == float("inf")
     assert measured["workloads"] == [w.name for w in WORKLOADS if w.name not in large]
     assert cli.main(["--device", "cpu", "--only", large[0]]) == 0
@@ -196,7 +196,7 @@ def test_all_is_all_but_what_a_cpu_cannot(measured, monkeypatch):
     monkeypatch.setattr(machine, "gpu_name", lambda platforms: "NVIDIA H100 80GB HBM3")
     assert cli.main(["--device", "gpu"]) == 0
     assert measured["workloads"] == [w.name for w in WORKLOADS]
-    assert measured["peers"] == list(PEERS)
+    assert measured["peers"] == [name for name in PEERS if name not in FORMS]
 
 
 def test_what_was_skipped_is_not_a_failure(measured, tmp_path, monkeypatch, capsys):

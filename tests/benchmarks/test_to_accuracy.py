@@ -2,10 +2,13 @@
 
 from dataclasses import replace
 
+import pytest
+
 from benchmarks import to_accuracy
 from maml_jax.training.recipes import recipe
 
 
+@pytest.mark.slow  # trains twice
 def test_training_ends_at_the_goal(monkeypatch):
     monkeypatch.setattr(to_accuracy, "EVERY", 2)
     monkeypatch.setattr(to_accuracy, "VALIDATION_TASKS", 4)

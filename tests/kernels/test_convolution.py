@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from problems import distance
 
 from maml_jax.kernels import native
-from maml_jax.kernels.convolution import in_forms
+from maml_jax.kernels.convolution import DEVICES, in_forms
 from maml_jax.kernels.forms import FORMS
 from maml_jax.models.layers import conv, conv_reference
 
@@ -22,7 +22,15 @@ compiled = native.compiler() is not None
 needs_compiler = pytest.mark.skipif(not compiled, reason="no C++ compiler (c++, g++, clang++)")
 
 
-@pytest.fixture(params=["compiled", *FORMS])
+# The forms that no device takes by default are slow to compile.
+QUICK = {"compiled", *sum(DEVICES.values(), ())}
+CASES = [
+    pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow])
+    for name in ("compiled", *FORMS)
+]
+
+
+@pytest.fixture(params=CASES)
 def form(request):
     """All forms, one after the other."""
     if request.param == "compiled" and not compiled:
@@ -217,7 +225,7 @@ import logging, jax.numpy as jnp
 from maml_jax.models.layers import conv
 logging.basicConfig(level=logging.INFO)
 from maml_jax.kernels import native
-from maml_jax.kernels.convolution import in_forms
+from maml_jax.kernels.convolution import DEVICES, in_forms
 from maml_jax.kernels.forms import FORMS
 y = conv(jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 2)))
 print(float(y.sum()), native.library("float32") is not None)
