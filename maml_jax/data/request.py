@@ -1,5 +1,6 @@
 """What a data set is asked for by `maml_jax.data.load`."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,19 +40,21 @@ class Request(NamedTuple):
     """Splits larger than that many GiB stay on the host."""
 
     def folder(self) -> Path:
-        """`data_dir`, for data sets that need it.
+        """`data_dir`, or else what MAML_JAX_DATA names, for data sets that need it.
 
         Raises:
-          InputError: it was not given, or is no folder.
+          InputError: neither was given, or it is no folder.
         """
-        if self.data_dir is None:
+        named = os.environ.get("MAML_JAX_DATA")
+        folder = Path(named) if self.data_dir is None and named else self.data_dir
+        if folder is None:
             raise InputError(
                 f"`data_dir` was not given; {self.name} needs the folder of its files "
                 "(or the environment variable MAML_JAX_DATA)."
             )
-        if not self.data_dir.is_dir():
-            raise InputError(f"`data_dir` was {self.data_dir}; it must be a folder.")
-        return self.data_dir
+        if not folder.is_dir():
+            raise InputError(f"`data_dir` was {folder}; it must be a folder.")
+        return folder
 
     def refuse(self, *options: str, because: str) -> None:
         """Refuse options that the data set has no use for, rather than ignore them.
