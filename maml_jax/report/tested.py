@@ -1,7 +1,6 @@
 """What a report shows of a run's tests: the evaluation, some tasks, and confused classes."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -101,8 +100,10 @@ def evaluated(
     )
 
 
-def _source(data: DataSet, config: Config, queries: int, **options: Any) -> TaskSource:
-    return data.tasks(SPLIT, ways=config.ways, shots=config.shots, queries=queries, **options)
+def _source(data: DataSet, config: Config, queries: int, *, by_class: bool = False) -> TaskSource:
+    return data.tasks(
+        SPLIT, ways=config.ways, shots=config.shots, queries=queries, by_class=by_class
+    )
 
 
 def _per_task(scores: Scores) -> np.ndarray:

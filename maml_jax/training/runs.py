@@ -107,9 +107,9 @@ def pack(run: Path | str, out: Path | str, *, checkpoint: str = "latest") -> Non
     if os.path.lexists(out):
         raise InputError(f"`out` was {out}, which exists; name another.")
     restored = restore(run, checkpoint=checkpoint)
-    record = restored.provenance | {"updates": int(restored.state.update)}
     # Where the data was is nobody else's business.
-    record["config"] = record["config"] | {"data_dir": None}
+    config = dataclasses.replace(restored.config, data_dir=None).to_json()
+    record = restored.provenance | {"config": config, "updates": int(restored.state.update)}
     with new_folder(Path(out)) as fresh:
         fresh.mkdir()
         save(fresh / WEIGHTS, restored.state.meta)

@@ -8,8 +8,8 @@ import pytest
 from maml_jax.report.charts import HEIGHT, WIDTH, Line, chart
 
 
-def drawn(*lines, **options):
-    return chart(lines, x_label="x", y_label="y", **options)
+def drawn(*lines, log=False):
+    return chart(lines, x_label="x", y_label="y", log=log)
 
 
 def paths(svg, style):

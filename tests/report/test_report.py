@@ -248,7 +248,7 @@ def test_what_differs_from_the_recipe_stands_first(reports, runs_of_each_kind):
 
 def test_versions_seeds_and_commit(reports, runs_of_each_kind):
     shown = reports["images"][0].versions
-    record = json.loads((runs_of_each_kind["images"] / "config.json").read_text())
+    record = json.loads((runs_of_each_kind["images"] / "config.json").read_text(encoding="utf-8"))
     assert shown["jax"] == record["versions"]["jax"]
     assert shown["seed of training"] == "0"
     assert shown["seed of these tests"] == "3"
@@ -285,7 +285,7 @@ def test_the_same_run_gives_the_same_bytes(runs_of_each_kind, tmp_path):
 def test_without_data_and_log_the_rest_is_shown(runs_of_each_kind, tmp_path, caplog):
     packed = tmp_path / "packed"
     runs.pack(runs_of_each_kind["images"], packed)
-    record = json.loads((packed / "config.json").read_text())
+    record = json.loads((packed / "config.json").read_text(encoding="utf-8"))
     record["config"]["data"] = str(tmp_path / "gone.npz")
     (packed / "config.json").write_text(json.dumps(record))
     text = report.write(packed).read_text(encoding="utf-8")
@@ -299,7 +299,7 @@ def test_without_data_and_log_the_rest_is_shown(runs_of_each_kind, tmp_path, cap
 def test_other_data_is_refused(runs_of_each_kind, tmp_path):
     packed, where = tmp_path / "packed", tmp_path / "pictures.npz"
     runs.pack(runs_of_each_kind["images"], packed)
-    record = json.loads((packed / "config.json").read_text())
+    record = json.loads((packed / "config.json").read_text(encoding="utf-8"))
     content = np.load(record["config"]["data"])
     np.savez(where, images=255 - content["images"], labels=content["labels"])
     record["config"]["data"] = str(where)

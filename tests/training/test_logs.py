@@ -159,7 +159,7 @@ def test_an_update_without_a_finite_number_leaves_its_place_empty(tmp_path):
     log.append({"update": 1, "loss": 0.5, "accuracy": 0.25})
     log.append({"update": 2, "loss": float("nan"), "accuracy": 0.75})
     log.append({"update": 2, "validation": {"loss": 0.1, "loss_per_step": [0.3, 0.1]}})
-    table = (tmp_path / "log.csv").read_text().split()
+    table = (tmp_path / "log.csv").read_text(encoding="utf-8").split()
     assert table == [
         "update,training/loss,training/accuracy,validation/loss",
         "1,0.5,0.25,",
@@ -214,7 +214,7 @@ def test_wandb_knows_the_run(tmp_path):
     for record in records_of_wandb(run / "wandb"):
         kinds.setdefault(record.WhichOneof("record_type"), []).append(record)
     begun = [record.run for record in kinds["run"]]
-    assert {one.run_id for one in begun} == {(run / "wandb" / "id").read_text()}
+    assert {one.run_id for one in begun} == {(run / "wandb" / "id").read_text(encoding="utf-8")}
     assert {(one.display_name, one.project) for one in begun} == {("sinusoid", "maml-jax")}
     config = {item.key: item.value_json for item in begun[0].config.update}
     assert json.loads(config["hidden"]) == [4]
@@ -276,7 +276,7 @@ def test_a_missing_library_is_named_before_anything_is_written(name, extra, tmp_
 
 
 def test_a_run_is_loaded_where_its_logs_are_unknown(copy):
-    record = json.loads((copy / "config.json").read_text())
+    record = json.loads((copy / "config.json").read_text(encoding="utf-8"))
     record["config"]["log"] = ["from-another-package"]
     (copy / "config.json").write_text(json.dumps(record))
     assert mj.load(copy).config.log == ("from-another-package",)
@@ -288,7 +288,7 @@ def test_a_run_is_loaded_where_its_logs_are_unknown(copy):
 @pytest.mark.parametrize(("was", "log"), [(True, ("tensorboard",)), (False, ())])
 def test_runs_from_when_tensorboard_was_a_switch(was, log, copy):
     for path in (copy / "config.json", *copy.glob("checkpoints/*/record.json")):
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         del record["config"]["log"]
         record["config"]["tensorboard"] = was
         path.write_text(json.dumps(record))
