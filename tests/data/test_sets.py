@@ -172,7 +172,8 @@ def test_omniglot_with_a_broken_image_is_refused(tmp_path, monkeypatch):
         load("omniglot", tmp_path)
 
 
-def test_omniglot_that_is_not_there_is_refused(tmp_path):
+def test_omniglot_that_is_not_there_is_refused(tmp_path, monkeypatch):
+    monkeypatch.delenv("MAML_JAX_DATA", raising=False)
     with pytest.raises(InputError, match=r"must hold images_background.zip or images_background/"):
         load("omniglot", tmp_path)
     with pytest.raises(InputError, match="`data_dir` was not given; omniglot needs"):
