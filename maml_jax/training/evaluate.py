@@ -221,7 +221,7 @@ class Evaluator:
         side_by_side = None if jax.default_backend() == "cpu" else TASKS_PER_DISPATCH
 
         @jax.jit
-        def many(meta, store, items):
+        def many(meta: Meta, store: Any, items: Any) -> dict[str, jax.Array]:
             return jax.lax.map(
                 lambda item: one_task(meta, store, item), items, batch_size=side_by_side
             )

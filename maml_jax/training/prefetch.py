@@ -46,7 +46,7 @@ class EpisodePrefetcher:
                 first + jnp.arange(self._size)
             )
         )
-        self._fetched: dict[int, Future] = {}
+        self._fetched: dict[int, Future[Any]] = {}
 
     def __enter__(self) -> "EpisodePrefetcher":
         self._thread = ThreadPoolExecutor(1)

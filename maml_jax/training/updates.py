@@ -139,11 +139,11 @@ def make_updates(
 
     @partial(jax.jit, donate_argnums=(0, 1))
     def compiled(state: State, totals: Totals, block: Block, n: int) -> Any:
-        def unfinished(carry):
+        def unfinished(carry: Any) -> jax.Array:
             i, _, _, failed = carry
             return (i < n) & ~failed
 
-        def body(carry):
+        def body(carry: Any) -> Any:
             i, state, totals, _ = carry
             state, metrics, good = update(state, block)
             sums = jax.tree.map(lambda s, m: s + jnp.where(good, m, 0), totals.sums, metrics)
