@@ -37,6 +37,17 @@ import pytest  # noqa: E402
 jax.config.update("jax_num_cpu_devices", 2)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """The tests of a file run in one process, which makes their fixtures once.
+
+    Larger groups, and smaller ones in long files, name themselves.
+    """
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.fixture
 def x64():
     """Double precision within the test."""

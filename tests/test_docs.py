@@ -51,6 +51,7 @@ def test_pages_run_as_written(page):
     exec(blocks(page), {})  # noqa: S102
 
 
+@pytest.mark.slow  # a program starts and compiles
 def test_many_devices(tmp_path):
     """In a process of its own, for it makes every core a device."""
     code = f"{blocks('devices')}\nassert len(jax.devices()) == mj.use_all_cores()"
