@@ -25,6 +25,7 @@ from .batching.tune import Plan as Plan
 from .batching.tune import tune as tune
 from .classifier.estimator import FewShotClassifier as FewShotClassifier
 from .errors import InputError as InputError
+from .problems.bilevel import bilevel as bilevel
 from .training.evaluate import Scores as Scores
 from .training.evaluate import evaluate as evaluate
 from .training.logs.csv import CSVLogger as CSVLogger

@@ -46,7 +46,7 @@ def blocks(page):
     return "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
 
 
-@pytest.mark.parametrize("page", ["get-started", "your-own-loss"])
+@pytest.mark.parametrize("page", ["get-started", "your-own-loss", "your-own-problem"])
 def test_pages_run_as_written(page):
     exec(blocks(page), {})  # noqa: S102
 

@@ -76,6 +76,13 @@ def task_keys(key: Any, update: Any, tasks: int) -> jax.Array:
     return jax.random.split(key, tasks)
 
 
+def objectives_key(key: Any, update: Any) -> jax.Array:
+    """The key that the objectives of an update's tasks draw from; `key` is that of the state."""
+    # No update has this number, of which `task_keys` would make the same.
+    key = jax.random.fold_in(jax.random.wrap_key_data(key), 2**32 - 1)
+    return jax.random.fold_in(key, update)
+
+
 Run: TypeAlias = Callable[[State, Totals | None, Block, int], tuple[State, Totals, jax.Array]]
 
 
@@ -124,7 +131,10 @@ def make_updates(
         episodes = jax.vmap(source.sample, in_axes=(None, 0))(block.store, items(state, block))
         together = chunk or default_chunk(state.meta, episodes, mesh.size)
         step = over_tasks(learner, together, mesh)
-        (_, metrics), grads = step(state.meta, episodes, jnp.asarray(state.update) / updates)
+        given = {"key": objectives_key(state.key, state.update)} if learner.takes_key else {}
+        (_, metrics), grads = step(
+            state.meta, episodes, jnp.asarray(state.update) / updates, **given
+        )
         changes, moments = optimizer.update(grads, state.optimizer, state.meta)
         changed = optax.apply_updates(state.meta, changes), moments
         good = jnp.isfinite(metrics["loss"]) & _all_finite(changed)
