@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from maml_jax.batching import hosts
 from maml_jax.errors import InputError
 from maml_jax.training.logs import Loggers, entry_of
 
@@ -77,29 +78,36 @@ class Log:
     """The log of a run, `metrics.jsonl`, continued from update `done`.
 
     Entries later than `done` are deleted: their updates were not saved, and will be made and
-    logged again. The same figures go to the `loggers`, by name.
+    logged again. The same figures go to the `loggers`, by name. Of many hosts the first alone
+    writes; all have the records.
     """
 
     def __init__(self, run: Path, done: int, loggers: Sequence[str] = ()):
         self._path = run / "metrics.jsonl"
         self.records = [record for record in read(run) if record["update"] <= done]
-        fresh = self._path.with_suffix(".new")
-        lines = [to_json(record) + "\n" for record in self.records]
-        fresh.write_text("".join(lines), encoding="utf-8")
-        fresh.replace(self._path)
+        hosts.wait_for_all("log")
+        self._writes = hosts.is_first()
+        if self._writes:
+            fresh = self._path.with_suffix(".new")
+            lines = [to_json(record) + "\n" for record in self.records]
+            fresh.write_text("".join(lines), encoding="utf-8")
+            fresh.replace(self._path)
+        loggers = loggers if self._writes else ()
         self._loggers = Loggers(loggers, run, [entry_of(record) for record in self.records])
 
     def append(self, record: dict[str, Any]) -> None:
         """Add a record; its `update` says how many updates were made."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(to_json(record) + "\n")
+        if self._writes:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(to_json(record) + "\n")
         self.records.append(json.loads(to_json(record)))
         self._loggers(*entry_of(self.records[-1]))
 
     def flush(self) -> None:
         """Have the disk hold it, before a checkpoint that relies on it."""
-        with self._path.open("a", encoding="utf-8") as file:
-            os.fsync(file.fileno())
+        if self._writes:
+            with self._path.open("a", encoding="utf-8") as file:
+                os.fsync(file.fileno())
 
     def close(self) -> None:
         self._loggers.close()

@@ -9,12 +9,13 @@ from typing import Any, Literal, NamedTuple, cast
 import jax
 import numpy as np
 
+from maml_jax.batching import hosts
 from maml_jax.errors import InputError
 from maml_jax.training import provenance
 from maml_jax.training.build import Problem
 from maml_jax.training.checkpoints import Checkpoints
 from maml_jax.training.config import Config
-from maml_jax.training.evaluate import Evaluator
+from maml_jax.training.evaluate import Evaluator, Scores
 from maml_jax.training.interruption import interruption
 from maml_jax.training.loop import Progress, TrainingError, run_updates
 from maml_jax.training.metrics import Log, best_validation
@@ -49,7 +50,7 @@ def train_run(
 
         def observe(now: Progress) -> bool:
             folder.record(now)
-            return interrupted() or folder.should_stop_early()
+            return hosts.any_host(interrupted()) or folder.should_stop_early()
 
         if not folder.should_stop_early():
             state = run_updates(
@@ -63,7 +64,7 @@ def train_run(
                 observe=observe,
                 nonfinite=cast(Nonfinite, config.nonfinite),
                 chunk=config.chunk,
-                label=None if quiet else config.recipe,
+                label=None if quiet or not hosts.is_first() else config.recipe,
             )
         folder.save(state)
         state = jax.tree.map(np.asarray, state)
@@ -86,7 +87,8 @@ class RunRecorder:
         self._checkpoints = Checkpoints(run)
         done = int(state.update)
         with self._writing():
-            self._checkpoints.delete_after(done)
+            if hosts.is_first():
+                self._checkpoints.delete_after(done)
             self._log = Log(run, done, config.log)
         self._evaluator = None
         if config.validate_every:
@@ -114,6 +116,7 @@ class RunRecorder:
         meta = jax.tree.map(np.asarray, meta)  # off the mesh, or each device would do it all
         key = jax.random.fold_in(jax.random.key(self._config.seed), 2)
         scores = evaluator(meta, tasks=self._config.validation_tasks, key=key)
+        scores = Scores(**hosts.from_first(vars(scores)))  # decides the same on all hosts
         self._append({"update": update, "validation": scores.to_json()})
         return best_validation(self._log.records) == update
 
@@ -131,7 +134,8 @@ class RunRecorder:
             self._log.flush()
             self._checkpoints.save(int(state.update), state, self._provenance)
             best = best_validation(self._log.records)
-            self._checkpoints.prune(self._config.keep_checkpoints, best)
+            if hosts.is_first():
+                self._checkpoints.prune(self._config.keep_checkpoints, best)
 
     def close(self) -> None:
         self._log.close()

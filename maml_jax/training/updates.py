@@ -10,9 +10,10 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from maml_jax.batching import default_chunk, over_tasks
+from maml_jax.batching import default_chunk, hosts, over_tasks
+from maml_jax.batching.devices import AXIS
 from maml_jax.data import TaskSource
-from maml_jax.types import Meta, MetaLearner, Metrics, Params
+from maml_jax.types import Episode, Meta, MetaLearner, Metrics, Params
 
 Nonfinite: TypeAlias = Literal["stop", "skip"]
 """What to do about an update that is not finite: end training, or leave the update out."""
@@ -120,6 +121,13 @@ def make_updates(
       the one before it.
     """
     stops = nonfinite == "stop"
+    draw: Callable[[Any, Any], Episode] = jax.vmap(source.sample, in_axes=(None, 0))
+    if mesh.size > 1 and tasks_per_update % mesh.shape[AXIS] == 0:
+        # Each device draws its own tasks.
+        dealt = PartitionSpec(AXIS)
+        draw = jax.shard_map(
+            draw, mesh=mesh, in_specs=(PartitionSpec(), dealt), out_specs=dealt, check_vma=False
+        )
 
     def items(state: State, block: Block) -> Any:
         """What `source.sample` takes for the tasks of this update."""
@@ -128,7 +136,7 @@ def make_updates(
         return jax.tree.map(lambda leaf: leaf[state.update - block.first], block.items)
 
     def update(state: State, block: Block) -> tuple[State, Metrics, jax.Array]:
-        episodes = jax.vmap(source.sample, in_axes=(None, 0))(block.store, items(state, block))
+        episodes = draw(block.store, items(state, block))
         together = chunk or default_chunk(state.meta, episodes, mesh.size)
         step = over_tasks(learner, together, mesh)
         given = {"key": objectives_key(state.key, state.update)} if learner.takes_key else {}
@@ -171,7 +179,7 @@ def make_updates(
                 metrics = jax.eval_shape(update, state, block)[1]
                 sums = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), metrics)
                 zeros.append(Totals(sums, np.zeros((), np.int32)))
-            totals = jax.device_put(zeros[0], everywhere)
+            totals = hosts.place(zeros[0], everywhere)
         return compiled(state, totals, block, n)
 
     return run
