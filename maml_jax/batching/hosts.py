@@ -16,7 +16,7 @@ from jax.sharding import Sharding
 from maml_jax.batching import devices
 from maml_jax.errors import InputError, check_count
 
-HEARTBEAT_S = 30
+HEARTBEAT_S = 60
 """Seconds without a sign of life after which JAX's runtime ends the processes of all hosts."""
 
 

@@ -96,7 +96,7 @@ def run_updates(
     state = hosts.place(state, prefetcher.everywhere)
     # The first dispatches are short, so that the bar moves as soon as the program is compiled.
     longest = 1
-    with prefetcher, _bar(label, done, updates) as bar:
+    with prefetcher, progress_bar(label, done, updates) as bar:
         bar.set_postfix_str("compiling")
         while done < updates:
             start, stop, failed = done, min(next_stop(done), updates), False
@@ -161,7 +161,8 @@ class _NoBar:
     def set_postfix_str(self, *_: object) -> None: ...
 
 
-def _bar(label: str | None, done: int, updates: int) -> Any:
+def progress_bar(label: str | None, done: int, updates: int) -> Any:
+    """A bar called `label`; None: one that shows nothing."""
     if label is None:
         return _NoBar()
     try:

@@ -73,14 +73,29 @@ def train_run(
         return Outcome(state, "early" if folder.should_stop_early() else "interrupted")
 
 
+def validator(config: Config, problem: Problem) -> Evaluator | None:
+    """What scores meta-parameters on tasks of the val split; None where the config says never."""
+    if not config.validate_every:
+        return None
+    tasks = problem.data.tasks("val", ways=config.ways, shots=config.shots, queries=config.queries)
+    return Evaluator(problem.learner, tasks, steps=config.evaluation_steps)
+
+
 class RunRecorder:
     """Writes what training does into the folder of a run, and decides by it.
 
     It goes on from `state`: what the folder holds of later updates is deleted, since they will be
-    made again.
+    made again. Runs of one learner and data may share `evaluator`, which compiles once.
     """
 
-    def __init__(self, config: Config, run: Path | str, problem: Problem, state: State):
+    def __init__(
+        self,
+        config: Config,
+        run: Path | str,
+        problem: Problem,
+        state: State,
+        evaluator: Evaluator | None = None,
+    ):
         run = Path(run)
         self._config, self._run = config, run
         self._provenance = provenance.make(config, problem.data)
@@ -90,12 +105,7 @@ class RunRecorder:
             if hosts.is_first():
                 self._checkpoints.delete_after(done)
             self._log = Log(run, done, config.log)
-        self._evaluator = None
-        if config.validate_every:
-            tasks = problem.data.tasks(
-                "val", ways=config.ways, shots=config.shots, queries=config.queries
-            )
-            self._evaluator = Evaluator(problem.learner, tasks, steps=config.evaluation_steps)
+        self._evaluator = evaluator or validator(config, problem)
 
     def record(self, now: Progress) -> None:
         """Log how far training is; validate and save where the config says so."""

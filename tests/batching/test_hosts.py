@@ -20,7 +20,8 @@ def test_two_processes_draw_and_learn_as_one(tmp_path, x64, monkeypatch):
     arguments = ["--algorithms", "protonet", "--precisions", "float64", "--updates", "3"]
     command = [sys.executable, "-m", "benchmarks.hosts_worker", str(out), *arguments]
     monkeypatch.chdir(Path(__file__).parents[2])
-    assert [process.code for process in hosts.run_all(command, 2)] == [0, 0]
+    ended = hosts.run_all(command, 2)
+    assert [process.code for process in ended] == [0, 0], ended
     two = np.load(out, allow_pickle=False)
     monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
     one = hosts_worker.learn("protonet", "float64", 3)
