@@ -1,10 +1,11 @@
 """From a folder of photos to predictions, by two commands with no other option.
 
-Claim: `maml-jax train --data photos/ --init pretrained:omniglot-5w1s`, then `maml-jax predict`, take
-less than five minutes on two cores for 20 classes of 20 photos. The pictures are made here: things of
-one shape, texture and colour for each class, at any place, size, turn and light, before any ground,
-as JPEG files of many sizes. Five other classes are labelled by the trained network, from `--labelled`
-pictures of each. Elapsed time and the time of the processor are told, for others may use the machine.
+Claim: `maml-jax train --data photos/ --init pretrained:omniglot-5w1s`, then `maml-jax predict`,
+take less than five minutes on two cores for 20 classes of 20 photos. The pictures are made here:
+things of one shape, texture and colour for each class, at any place, size, turn and light, before
+any ground, as JPEG files of many sizes. Five other classes are labelled by the trained network,
+from `--labelled` pictures of each. Elapsed time and the processor's time are told, for others may
+use the machine.
 Repeat: `python -m benchmarks.own_photos --out FILE`.
 """
 

@@ -13,9 +13,9 @@
 # %% [markdown]
 # # Five algorithms, one loop
 #
-# An algorithm is a function that takes a model and returns a learner: five of them are five lines, and
-# the loop that trains them is one. The task: letters of scripts that were held out, one example of
-# each of five, which are these?
+# An algorithm is a function that takes a model and returns a learner: five of them are five lines,
+# and the loop that trains them is one. The task: letters of scripts that were held out, one example
+# of each of five, which are these?
 
 # %%
 import time
@@ -57,8 +57,9 @@ learners = {
 # %% [markdown]
 # ## The loop
 #
-# The same first weights, the same tasks in the same order, the same optimiser. `meta` holds whatever an
-# algorithm learns: Meta-SGD's has rates beside the weights, and nothing else here needs to know.
+# The same first weights, the same tasks in the same order, the same optimiser. `meta` holds
+# whatever an algorithm learns: Meta-SGD's has rates beside the weights, and nothing else here needs
+# to know.
 
 # %%
 curves, scores = {}, {}
@@ -75,20 +76,22 @@ for name, learner in learners.items():
         progress=False,
     )
     steps = 0 if name == "ProtoNet" else 3
-    scores[name] = mj.evaluate(learner, meta, test, count=TASKS, steps=steps, progress=False)
+    scores[name] = mj.evaluate(learner, meta, test, count=TASKS, steps=steps)
     size = sum(leaf.size for leaf in jax.tree.leaves(meta))
     print(f"{name:9} {scores[name]}   {size:6} numbers, {time.perf_counter() - start:3.0f} s")
 
 # %% [markdown]
 # ## Side by side
 #
-# On the left the training tasks, on the right new scripts after 0, 1, 2 and 3 inner steps, with the 95 %
-# interval of the mean. Chance is 20 %.
+# On the left the training tasks, on the right new scripts after 0, 1, 2 and 3 inner steps, with the
+# 95 % interval of the mean. Chance is 20 %.
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
 for name, log in curves.items():
-    left.plot([entry["update"] for entry in log], [100 * entry["accuracy"] for entry in log], label=name)
+    left.plot(
+        [entry["update"] for entry in log], [100 * entry["accuracy"] for entry in log], label=name
+    )
     score = scores[name]
     right.errorbar(
         range(len(score.accuracy_per_step)),
@@ -104,9 +107,9 @@ right.legend()
 plt.show()
 
 # %% [markdown]
-# One inner step was trained, and the second and third are free: most methods go on getting better, or at
-# least no worse. A few hundred updates say little about what each can reach in the end; the
+# One inner step was trained, and the second and third are free: most methods go on getting better,
+# or at least no worse. A few hundred updates say little about what each can reach in the end; the
 # [results](../results.md) page has long runs on Omniglot, by the protocol of each paper.
 #
-# **Try it.** Add `"Reptile": mj.reptile(apply, inner_lr=0.4, inner_steps=5)` to the dictionary, or an
-# algorithm [of your own](../your-own-algorithm.md).
+# **Try it.** Add `"Reptile": mj.reptile(apply, inner_lr=0.4, inner_steps=5)` to the dictionary, or
+# an algorithm [of your own](../your-own-algorithm.md).

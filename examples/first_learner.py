@@ -13,10 +13,11 @@
 # %% [markdown]
 # # Your first learner
 #
-# Ten points of a curve, and the rest of it is to be drawn. A network that starts from random weights
-# cannot do that. One that has seen many curves of the kind can, if it starts from weights that were
-# chosen so that **a few gradient steps on ten points** are enough. Such weights are what MAML learns
-# (Finn, Abbeel and Levine 2017); the task here, sine curves of any height and phase, is theirs too.
+# Ten points of a curve, and the rest of it is to be drawn. A network that starts from random
+# weights cannot do that. One that has seen many curves of the kind can, if it starts from weights
+# that were chosen so that **a few gradient steps on ten points** are enough. Such weights are what
+# MAML learns (Finn, Abbeel and Levine 2017); the task here, sine curves of any height and phase, is
+# theirs too.
 
 # %%
 import jax
@@ -27,7 +28,7 @@ from flax import nnx
 
 import maml_jax as mj
 
-UPDATES = 10_000
+UPDATES = 6000
 
 mj.use_all_cores()
 data = mj.data.load("sinusoid")
@@ -35,8 +36,8 @@ data = mj.data.load("sinusoid")
 # %% [markdown]
 # ## A task
 #
-# A task has a *support* set, from which the network learns, and a *query* set, on which it is judged.
-# `tasks.batch` draws as many tasks as you like; the first axis of each array counts them.
+# A task has a *support* set, from which the network learns, and a *query* set, on which it is
+# judged. `tasks.batch` draws as many tasks as you like; the first axis of each array counts them.
 
 # %%
 tasks = data.tasks("train", shots=10, queries=10)
@@ -54,8 +55,8 @@ plt.show()
 # %% [markdown]
 # ## A learner
 #
-# A model is a function of its weights, `apply(params, x)`. `mj.maml` adds how a task is learned: here
-# by one step of gradient descent at a rate of 0.01.
+# A model is a function of its weights, `apply(params, x)`. `mj.maml` adds how a task is learned:
+# here by one step of gradient descent at a rate of 0.01.
 
 # %%
 params, apply = mj.from_flax(mj.models.MLP(1, (40, 40), 1, rngs=nnx.Rngs(0)))
@@ -67,9 +68,9 @@ task = jax.tree.map(lambda leaf: leaf[0], episodes)
 print(f"query loss after one inner step: {loss:.3f}")
 
 # %% [markdown]
-# `gradient` is the *meta-gradient*: the derivative of the query loss, **through the inner step**, by the
-# weights that the step started from. Nothing hides it. To check it, move the weights a little along
-# the gradient and see how far the loss goes:
+# `gradient` is the *meta-gradient*: the derivative of the query loss, **through the inner step**,
+# by the weights that the step started from. Nothing hides it. To check it, move the weights a
+# little along the gradient and see how far the loss goes:
 
 # %%
 small = 1e-3
@@ -81,8 +82,8 @@ print(f"the loss grows by {(further - loss) / small:.3f}, the gradient's length 
 # %% [markdown]
 # ## Meta-training
 #
-# Draw some tasks, take the mean of their meta-gradients, let Adam make a step; then again. `mj.train`
-# is that loop, many updates in one compiled program.
+# Draw some tasks, take the mean of their meta-gradients, let Adam make a step; then again.
+# `mj.train` is that loop, many updates in one compiled program.
 
 # %%
 trained, log = mj.train(
@@ -128,10 +129,10 @@ plt.show()
 # %%
 test = data.tasks("test", shots=10, queries=10)
 for name, start in (("random weights", meta), ("MAML", trained)):
-    scores = mj.evaluate(learner, start, test, count=200, steps=10, progress=False)
+    scores = mj.evaluate(learner, start, test, count=200, steps=10)
     losses = ", ".join(f"{scores.loss_per_step[step]:.2f}" for step in (0, 1, 5, 10))
     print(f"{name:15} mean squared error after 0, 1, 5, 10 steps: {losses}")
 
 # %% [markdown]
-# **Try it.** Set `inner_steps=5` and train again: is it better after one step, or after ten? Replace
-# `mj.maml` by `mj.fomaml`, which takes the inner gradient for a constant: how much is lost?
+# **Try it.** Set `inner_steps=5` and train again: is it better after one step, or after ten?
+# Replace `mj.maml` by `mj.fomaml`, which takes the inner gradient for a constant: how much is lost?

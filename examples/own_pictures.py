@@ -43,7 +43,9 @@ def photo(kind, rng):
     corners = int(thing.integers(3, 8))
     depth, colour = thing.uniform(0.3, 0.9), thing.integers(0, 256, 3) + rng.integers(-15, 16, 3)
     angles = rng.uniform(-0.5, 0.5) + np.pi * np.arange(2 * corners) / corners
-    radii = min(width, height) * rng.uniform(0.3, 0.45) * np.where(np.arange(2 * corners) % 2, depth, 1)
+    radii = (
+        min(width, height) * rng.uniform(0.3, 0.45) * np.where(np.arange(2 * corners) % 2, depth, 1)
+    )
     x = width * rng.uniform(0.45, 0.55) + radii * np.cos(angles)
     y = height * rng.uniform(0.45, 0.55) + radii * np.sin(angles)
     ImageDraw.Draw(picture).polygon(
@@ -99,8 +101,8 @@ meta, log = mj.train(
     optimizer=optax.adam(2e-3),
     progress=False,
 )
-print("before:", mj.evaluate(learner, learner.init(params), test, count=100, progress=False))
-print("after: ", mj.evaluate(learner, meta, test, count=100, progress=False))
+print("before:", mj.evaluate(learner, learner.init(params), test, count=100))
+print("after: ", mj.evaluate(learner, meta, test, count=100))
 mj.plot_curve(log)
 
 # %% [markdown]
@@ -115,8 +117,9 @@ mj.plot_episode(learner, meta, task, steps=1)
 # %% [markdown]
 # ## Labels for files
 #
-# `mj.FewShotClassifier` has scikit-learn's `fit`, `predict` and `predict_proba`. It takes paths, Pillow
-# images or arrays, of any size. Five kinds that are in no folder, two labelled pictures of each:
+# `mj.FewShotClassifier` has scikit-learn's `fit`, `predict` and `predict_proba`. It takes paths,
+# Pillow images or arrays, of any size. Five kinds that are in no folder, two labelled pictures of
+# each:
 
 # %%
 rng = np.random.default_rng(1)

@@ -69,7 +69,9 @@ def test_pictures_in_folders_of_labels_are_counted(run, folders, capsys):
     second.with_name("1.png").write_bytes(first.read_bytes())
     code, out, said = predict(run, folders, "--json", capsys=capsys)
     assert code == 0, said
-    named = [row for row in json.loads(out) if row["file"].count("/") and "inner" not in row["file"]]
+    named = [
+        row for row in json.loads(out) if row["file"].count("/") and "inner" not in row["file"]
+    ]
     right = sum(row["file"].split("/")[0] == row["label"] for row in named)
     assert len(named) == 10
     assert right < 10

@@ -62,7 +62,9 @@ def test_a_packed_run_is_loaded_and_evaluated(whole, tmp_path, capsys):
 
 def test_what_becomes_of_own_pictures_is_said(caplog):
     """Weights for grey images of 28 pixels make pictures so; a named data set has its own size."""
-    config = dataclasses.replace(recipe("quickstart"), data="pets/", init="pretrained:omniglot-5w1s")
+    config = dataclasses.replace(
+        recipe("quickstart"), data="pets/", init="pretrained:omniglot-5w1s"
+    )
     start = runs.restore(config.init)
     with caplog.at_level("INFO", "maml_jax"):
         made = network_as(config, start.config, start.examples.input_shape)
