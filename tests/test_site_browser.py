@@ -1,4 +1,4 @@
-"""The site in a browser: each page without errors and broken pictures, no wider than a telephone."""
+"""The site in a browser: no page has an error, a broken picture, or more width than a telephone."""
 
 import functools
 import http.server
@@ -25,7 +25,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The address of the built site; MAML_JAX_SITE names the folder of one that is built already."""
+    """The built site and its address; MAML_JAX_SITE names the folder of one that was built before."""
     folder = os.environ.get("MAML_JAX_SITE")
     if folder is None:
         for module in ("mkdocstrings", "jupytext", "nbclient", "ipykernel"):
