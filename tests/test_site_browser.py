@@ -25,7 +25,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The built site and its address; MAML_JAX_SITE names the folder of one that was built before."""
+    """The site and its address; MAML_JAX_SITE names the folder of one that was built before."""
     folder = os.environ.get("MAML_JAX_SITE")
     if folder is None:
         for module in ("mkdocstrings", "jupytext", "nbclient", "ipykernel"):
