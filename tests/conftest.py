@@ -72,6 +72,25 @@ def mnist_dir(data_dir) -> Path:
     return data_dir
 
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Playwright's own Chromium, or else the system's; without either the test is skipped."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    options = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    with playwright.sync_playwright() as session:
+        found = next(filter(None, map(shutil.which, BROWSERS)), None)
+        own = session.chromium.executable_path
+        path = own if os.path.exists(own) else found
+        if path is None:
+            pytest.skip("there is no Chromium: `playwright install chromium` has one")
+        started = session.chromium.launch(executable_path=path, args=options)
+        yield started
+        started.close()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def free_programs():
     """Programs of a file of tests are freed after it.

@@ -94,8 +94,9 @@ def _train(command: Any, run: Path, config: Config, problem: "Problem", state: "
         say(f"no validation was better for {config.patience}: ended after {state.update} updates")
     if state.skipped:
         say(f"{state.skipped} updates were not finite and were skipped")
-    best = metrics.best_validation(metrics.read(run))
-    if best not in (None, int(state.update)):
-        say(f"the best validation was after {best} updates: evaluate takes --checkpoint best")
+    for line in metrics.on_validation(metrics.read(run)):
+        say(line)
     say(f"done; now: maml-jax evaluate {run}")
+    if problem.data.kind == "images":
+        say(f"or label pictures: maml-jax predict {run} --support LABELLED --images NEW")
     return 0

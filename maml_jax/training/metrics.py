@@ -74,6 +74,30 @@ def best_validation(records: list[dict[str, Any]]) -> int | None:
     return best
 
 
+def on_validation(records: list[dict[str, Any]]) -> list[str]:
+    """The last validation of a log in words, and the best if that was another."""
+    validated = {entry["update"]: entry["validation"] for entry in records if "validation" in entry}
+    if not validated:
+        return []
+    last, best = max(validated), best_validation(records)
+    lines = [f"validation after {last} updates: {_in_words(validated[last])}"]
+    if best is not None and _in_words(validated[best]) != _in_words(validated[last]):
+        lines.append(
+            f"the best was after {best}: {_in_words(validated[best])}; "
+            "evaluate takes it by --checkpoint best"
+        )
+    return lines
+
+
+def _in_words(validation: dict[str, Any]) -> str:
+    accuracy, loss = validation.get("accuracy"), validation.get("loss")
+    if accuracy is not None:
+        interval = validation.get("accuracy_ci95")
+        wide = "" if interval is None else f" ± {100 * interval:.1f}"
+        return f"accuracy {100 * accuracy:.1f}{wide} %"
+    return "loss not finite" if loss is None else f"loss {loss:.4g}"
+
+
 class Log:
     """The log of a run, `metrics.jsonl`, continued from update `done`.
 

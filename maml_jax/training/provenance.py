@@ -168,16 +168,16 @@ def check_config(run: Path, kept: dict[str, Any], config: Config) -> None:
             )
 
 
-def check_data(run: Path, kept: dict[str, Any], data: DataSet) -> None:
+def check_data(run: Path, kept: dict[str, Any], data: DataSet, *, option: str = "data_dir") -> None:
     """Whether `data` is what the run with the provenance `kept` was trained on.
 
     Raises:
-      InputError: it is not.
+      InputError: it is not; `option` is what named the data.
     """
     now = json.loads(json.dumps(data.fingerprint()))
     if kept["data"] is not None and kept["data"] != now:
         raise InputError(
-            f"`data_dir` held other data than {run} was trained on: "
+            f"`{option}` held other data than {run} was trained on: "
             f"{_difference(kept['data'], now)}."
         )
 

@@ -103,6 +103,7 @@ def test_scores_read_as_a_paper_says_them():
         ({"count": 0}, "`count` was 0"),
         ({"steps": -1}, "`steps` was -1"),
         ({"seed": "a"}, "`seed` was 'a'"),
+        ({"progress": False}, "`progress` was False; it must be a function"),
     ],
 )
 def test_bad_arguments_are_refused(images, options, message):
