@@ -1,5 +1,6 @@
 """The modes in which a stack is run: eagerly, by `torch.autograd`, compiled, in two precisions."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -34,28 +35,40 @@ class Mode:
         return f"{self.name}, {self.precision}"
 
 
+def names_of(stack: str, mode: str) -> dict[str, Any]:
+    """What expressions of a stack may use in a mode."""
+    if stack != "torch":
+        return jax_names()
+    return autograd_names() if mode == "autograd" else torch_names()
+
+
 class Runner:
-    """One operation of a stack in one mode; what is compiled is kept for the next point."""
+    """A scalar function of `inputs` arrays in one mode; what is compiled is kept."""
 
     def __init__(
         self,
+        f: Function,
+        inputs: int,
+        stack: str,
+        mode: Mode,
+        device: str = "cpu",
+    ):
+        self.f, self.inputs, self.stack, self.mode, self.device = f, inputs, stack, mode, device
+        self.names = names_of(stack, mode.name)
+        self.programs: dict[str, Function] = {}
+
+    @classmethod
+    def of(
+        cls,
         operation: Operation,
         stack: str,
         mode: Mode,
         device: str = "cpu",
         wrap: Wrap | None = None,
-    ):
-        self.operation, self.stack, self.mode, self.device = operation, stack, mode, device
-        self.names = (
-            jax_names()
-            if stack != "torch"
-            else autograd_names()
-            if mode.name == "autograd"
-            else torch_names()
-        )
-        f = scalar_function(operation, stack, self.names)
-        self.f = wrap(f) if wrap else f
-        self.programs: dict[str, Function] = {}
+    ) -> "Runner":
+        """Of an operation; `wrap` puts something in its place."""
+        f = scalar_function(operation, stack, names_of(stack, mode.name), wrap)
+        return cls(f, len(operation.inputs), stack, mode, device)
 
     def expresses(self, transformation: Transformation) -> bool:
         """Whether the mode has the transformation."""
@@ -64,7 +77,9 @@ class Runner:
     def run(self, transformation: Transformation, point: Point) -> Arrays | float:
         """The derivative at a point; whatever the framework raises."""
         run = _run_torch if self.stack == "torch" else _run_jax
-        found = run(self, transformation, (point.p, point.u, point.v, point.t))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of slow paths and deprecations: no verdicts
+            found = run(self, transformation, (point.p, point.u, point.v, point.t))
         if transformation.scalar:
             return float(found)
         return tuple(np.asarray(a, np.float64) for a in found)
@@ -72,8 +87,7 @@ class Runner:
     def derivative(self, transformation: Transformation) -> Function:
         """The derivative as the mode runs it, made once."""
         if transformation.name not in self.programs:
-            inputs = len(self.operation.inputs)
-            plain = transformed(transformation, self.f, inputs, self.names)
+            plain = transformed(transformation, self.f, self.inputs, self.names)
             self.programs[transformation.name] = self._prepared(plain)
         return self.programs[transformation.name]
 

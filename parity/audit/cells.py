@@ -1,9 +1,9 @@
 """One cell: an operation under a transformation in a mode, and its verdict."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -71,6 +71,10 @@ class Truth:
         base = self.points["none"]
         return noise(self.operation, [(base.p, base.v, base.t), *places])
 
+    def bound(self, transformation: Transformation, precision: str) -> float:
+        """What rounding explains."""
+        return self.noise.bound(transformation.order, precision)
+
     def expected(self, transformation: Transformation) -> Arrays:
         """By the primitives in the other framework; for uᵀHv, Hv."""
         point = self.points[transformation.batch]
@@ -118,6 +122,23 @@ def transformations_of(operation: Operation, stack: str) -> list[Transformation]
     return [t for t in found if not (single and t.name == "grad∘vmap∘grad, shared")]
 
 
+class Reference(Protocol):
+    """What a cell is held to."""
+
+    @property
+    def points(self) -> Mapping[Batch, Point]:
+        """Where derivatives are taken."""
+
+    def bound(self, transformation: Transformation, precision: str) -> float:
+        """The relative error that rounding explains."""
+
+    def expected(self, transformation: Transformation) -> Arrays:
+        """The derivative; for uᵀHv, Hv."""
+
+    def numeric(self, transformation: Transformation, direction: Arrays) -> float:
+        """Its product with a direction, from an independent source."""
+
+
 def cells(
     operation: Operation,
     stack: str,
@@ -130,58 +151,52 @@ def cells(
     """All of one operation: each mode with the names of its transformations, none meaning all."""
     truth = Truth(operation, stack, seed, scale)
     for mode, names in modes:
-        runner = Runner(operation, stack, mode, device)
+        runner = Runner.of(operation, stack, mode, device)
         for transformation in transformations_of(operation, stack):
-            wanted = not names or transformation.name in names
+            wanted = not names or transformation.name in names or operation.kind == "programs"
             if wanted and runner.expresses(transformation):
-                yield judged(runner, transformation, truth)
+                yield judged(runner, transformation, truth, operation.name, operation.kind)
 
 
-def judged(runner: Runner, transformation: Transformation, truth: Truth) -> Cell:
+def judged(
+    runner: Runner, transformation: Transformation, truth: Reference, name: str, kind: str
+) -> Cell:
     """The verdict on one cell.
 
-    An error beyond rounding is "wrong" only if the differences, along the error itself, are nearer to
-    the other framework's primitives than to what was found.
+    An error beyond rounding is "wrong" only if the differences, along the error itself, are nearer
+    to the other framework's primitives than to what was found.
     """
-    mode, operation = runner.mode, runner.operation
-
-    def cell(verdict: str, **others: Any) -> Cell:
-        return Cell(
-            operation.name,
-            operation.kind,
-            runner.stack,
-            mode.name,
-            mode.precision,
-            transformation.name,
-            transformation.order,
-            verdict,
-            **others,
-        )
-
+    mode = runner.mode
+    cell = partial(
+        Cell,
+        name,
+        kind,
+        runner.stack,
+        mode.name,
+        mode.precision,
+        transformation.name,
+        transformation.order,
+    )
     point = truth.points[transformation.batch]
     try:
         found = runner.run(transformation, point)
-    except Exception as error:  # a framework refuses with exceptions of any kind
-        return cell(UNSUPPORTED, message=refusal(error))
+    except Exception as raised:  # a framework refuses with exceptions of any kind
+        return cell(UNSUPPORTED, message=refusal(raised))
     expected = truth.expected(transformation)
-    bound = truth.noise.bound(transformation.order, mode.precision)
+    bound = truth.bound(transformation, mode.precision)
     if isinstance(found, float):
-        scale = length(expected) * length(point.u)
-        value = dot(expected, point.u)
+        direction = point.u
+        value, scale = dot(expected, direction), length(expected) * length(direction)
         size = max(abs(value), FLOOR * scale) or 1.0
         error, bound = abs(found - value) / size, bound * scale / size
-        if error <= bound:
-            return cell(RIGHT, error=error, bound=bound)
-        by_values = truth.numeric(transformation, point.u)
     else:
         error = error_of(found, expected)
-        if error <= bound:
-            return cell(RIGHT, error=error, bound=bound)
         difference = tuple(np.nan_to_num(a - b) for a, b in zip(found, expected, strict=True))
-        size = length(difference) or 1.0
-        unit = tuple(a / size for a in difference)
-        value, found = dot(expected, unit), dot(found, unit)
-        by_values = truth.numeric(transformation, unit)
+        direction = tuple(a / (length(difference) or 1.0) for a in difference)
+        value, found = dot(expected, direction), dot(found, direction)
+    if error <= bound:
+        return cell(RIGHT, error=error, bound=bound)
+    by_values = truth.numeric(transformation, direction)
     confirmed = not abs(found - by_values) <= 4 * abs(value - by_values)
     return cell(
         WRONG if confirmed else UNDECIDED,

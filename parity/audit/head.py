@@ -19,9 +19,7 @@ TEXT = {
 TEXT["maml-jax"] = TEXT["jax"]
 
 
-def of_primitives(
-    xp: Primitives, reference: Callable[..., Array]
-) -> Callable[..., Array]:
+def of_primitives(xp: Primitives, reference: Callable[..., Array]) -> Callable[..., Array]:
     """The scalar function of the inputs, by an operation's reference."""
 
     def value(*arguments: Array) -> Array:

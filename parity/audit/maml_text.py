@@ -2,10 +2,9 @@
 
 MAML = """\
 def maml(p, act, tasks):
-    loss = lambda q, t: ((act(t[:, :1] * q[0] + q[1]) @ q[2] + q[3] - t[:, 1:]) ** 2).mean()
-    def task(t):
+    loss = lambda q, x, y: ((act(x @ q[0] + q[1]) @ q[2] + q[3] - y) ** 2).mean()
+    def task(x, y, new_x, new_y):
         q = p
-        for _ in range(2):
-            q = [a - 0.125 * g for a, g in zip(q, grad(lambda q: loss(q, t[:4]))(tuple(q)))]
-        return loss(q, t[4:])
-    return vmap(task)(tasks).mean()"""
+        for _ in range(2): q = tuple(a - g / 8 for a, g in zip(q, grad(loss)(q, x, y)))
+        return loss(q, new_x, new_y)
+    return vmap(task)(*tasks).mean()"""

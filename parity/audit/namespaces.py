@@ -46,9 +46,7 @@ def jax_names() -> dict[str, Any]:
 
     names = {"jax": jax, "jnp": jnp, "lax": lax, "linen": linen, "optax": optax, "np": np}
     names |= {"mj": mj, "mj_layers": layers, "mixed": _mixed, "own_maml": _own_maml}
-    return _with_maml(
-        names | {"grad": jax.grad, "jvp": jax.jvp, "vmap": jax.vmap, "dot": dot}
-    )
+    return _with_maml(names | {"grad": jax.grad, "jvp": jax.jvp, "vmap": jax.vmap, "dot": dot})
 
 
 def _with_maml(names: dict[str, Any]) -> dict[str, Any]:
@@ -57,10 +55,14 @@ def _with_maml(names: dict[str, Any]) -> dict[str, Any]:
 
 
 def scalar_function(
-    operation: Operation, stack: str, names: dict[str, Any]
+    operation: Operation,
+    stack: str,
+    names: dict[str, Any],
+    wrap: Callable[[Callable[..., Array]], Callable[..., Array]] | None = None,
 ) -> Callable[..., Array]:
-    """What is differentiated: the operation in a stack, then the head."""
+    """What is differentiated: the operation, or what `wrap` makes of it, then the head."""
     call = operation.function(stack, names)
+    call = wrap(call) if wrap else call
     head = evaluate(f"lambda y: {TEXT[stack]}", names)
     return lambda *arguments: head(call(*arguments))
 
@@ -106,18 +108,18 @@ def _mixed(f: Callable[..., Array]) -> Callable[..., Any]:
     return gradient
 
 
-def _own_maml(p: Any, act: Callable[[Array], Array], tasks: Array, loss: Any) -> Array:
-    """The loss of `mj.over_tasks(mj.maml(…))`, and as its derivative the gradient that it returns."""
+def _own_maml(p: Any, act: Callable[[Array], Array], tasks: list[Array], loss: Any) -> Array:
+    """The loss of `mj.over_tasks(mj.maml(…))`; its derivative is the gradient that it returns."""
     import jax
 
     import maml_jax as mj
 
     def apply(q: Any, x: Array) -> Array:
-        return act(x * q[0] + q[1]) @ q[2] + q[3]
+        return act(x @ q[0] + q[1]) @ q[2] + q[3]
 
     step = mj.over_tasks(mj.maml(apply, inner_lr=0.125, inner_steps=2, loss=loss))
-    x, y = tasks[:, :, :1], tasks[:, :, 1:]
-    episodes = mj.Episode(mj.Batch(x[:, :4], y[:, :4]), mj.Batch(x[:, 4:], y[:, 4:]))
+    x, y, new_x, new_y = tasks
+    episodes = mj.Episode(mj.Batch(x, y), mj.Batch(new_x, new_y))
 
     @jax.custom_vjp
     def value(q: Any) -> Array:

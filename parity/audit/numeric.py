@@ -1,10 +1,10 @@
 r"""Derivatives from values alone: the source that no framework's differentiation has touched.
 
-One direction is a complex step: for a real-analytic $f$, $\mathrm{Im} f(x + ihu)/h$ is the derivative
-to rounding, without a difference of two near numbers, so $h$ may be $10^{-30}$ (Squire & Trapp 1998).
-The other directions are central differences of eighth order of it, with the step $s$: their error is
-of the order of $s^8$ plus $\epsilon/s$ for each, in NumPy's `longdouble` ($\epsilon = 10^{-19}$ on x86).
-In mpmath all directions are differences, of numbers with 60 digits.
+One direction is a complex step: for a real-analytic $f$, $\mathrm{Im} f(x + ihu)/h$ is the
+derivative to rounding, without a difference of two near numbers, so $h$ may be $10^{-30}$ (Squire &
+Trapp 1998). The other directions are central differences of eighth order of it, with the step $s$:
+their error is of the order of $s^8$ plus $\epsilon/s$ for each, in NumPy's `longdouble`
+($\epsilon = 10^{-19}$ on x86). In mpmath all directions are differences, of numbers of 60 digits.
 """
 
 from collections.abc import Callable, Sequence

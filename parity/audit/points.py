@@ -17,8 +17,7 @@ def directions(arguments: Arrays, seed: int, scale: float, count: int) -> list[A
     size = min(scale, 1.0)
     return [
         tuple(
-            (size * rng.uniform(-1, 1, a.shape)).astype(np.float32).astype(float)
-            for a in arguments
+            (size * rng.uniform(-1, 1, a.shape)).astype(np.float32).astype(float) for a in arguments
         )
         for _ in range(count)
     ]

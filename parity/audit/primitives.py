@@ -1,8 +1,9 @@
 """The few array functions from which every reference is written, in four kinds of arithmetic.
 
-A reference such as `layer_norm(xp, x, w, b)` uses the operators of Python and what `Primitives` has.
-It runs in PyTorch and in JAX, where it is differentiated, and in NumPy, in complex numbers of extended
-precision and in numbers of mpmath, where it is not: there differences tell its derivatives.
+A reference such as `layer_norm(xp, x, w, b)` uses the operators of Python and what `Primitives`
+has. It runs in PyTorch and in JAX, where it is differentiated, and in NumPy, in complex numbers of
+extended precision and in numbers of mpmath, where it is not: there differences tell its
+derivatives.
 """
 
 from collections.abc import Callable, Sequence
@@ -50,8 +51,8 @@ def _numpy(**others: Any) -> Primitives:
             "sum": lambda x, axis=None, keepdims=False: np.sum(x, axis=axis, keepdims=keepdims),
             "einsum": np.einsum,
             "permute": np.transpose,
-            "stack": lambda arrays, axis=0: np.stack(arrays, axis),
-            "concatenate": lambda arrays, axis=0: np.concatenate(arrays, axis),
+            "stack": lambda arrays, axis: np.stack(arrays, axis),
+            "concatenate": lambda arrays, axis: np.concatenate(arrays, axis),
             "constant": lambda values, like: np.asarray(values).astype(like.dtype),
             "order": lambda x, axis: np.argsort(np.real(x), axis, kind="stable"),
             "along": lambda x, indices, axis: np.take_along_axis(x, indices, axis),
@@ -99,8 +100,8 @@ def torch_primitives() -> Primitives:
         sum=total,
         einsum=torch.einsum,
         permute=lambda x, axes: x.permute(axes),
-        stack=lambda arrays, axis=0: torch.stack(tuple(arrays), axis),
-        concatenate=lambda arrays, axis=0: torch.cat(tuple(arrays), axis),
+        stack=lambda arrays, axis: torch.stack(tuple(arrays), axis),
+        concatenate=lambda arrays, axis: torch.cat(tuple(arrays), axis),
         constant=lambda values, like: torch.as_tensor(
             np.asarray(values), dtype=like.dtype, device=like.device
         ),
@@ -123,8 +124,8 @@ def jax_primitives() -> Primitives:
         sum=lambda x, axis=None, keepdims=False: jnp.sum(x, axis=axis, keepdims=keepdims),
         einsum=jnp.einsum,
         permute=jnp.transpose,
-        stack=lambda arrays, axis=0: jnp.stack(arrays, axis),
-        concatenate=lambda arrays, axis=0: jnp.concatenate(arrays, axis),
+        stack=lambda arrays, axis: jnp.stack(arrays, axis),
+        concatenate=lambda arrays, axis: jnp.concatenate(arrays, axis),
         constant=lambda values, like: jnp.asarray(np.asarray(values), like.dtype),
         order=lambda x, axis: jnp.argsort(x, axis, stable=True),
         along=jnp.take_along_axis,

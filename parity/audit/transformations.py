@@ -1,8 +1,8 @@
 """The ways to differentiate, as expressions that read the same in PyTorch and in JAX.
 
-They know `f`, a scalar function of the inputs; `p`, the inputs; the directions `u`, `v` and `t`, like
-`p`; `every`, the numbers of the inputs; `grad`, `jvp` and `vmap` of the framework; and `dot`. With H
-the second and T the third derivative, all of order two are Hv, but for jvp∘jvp, which is uᵀHv.
+They know `f`, a scalar function of the inputs; `p`, the inputs; the directions `u`, `v` and `t`,
+like `p`; `every`, the numbers of the inputs; `grad`, `jvp` and `vmap` of the framework; and `dot`.
+With H the second derivative, all of order two are Hv, but for jvp∘jvp, which is uᵀHv.
 """
 
 from dataclasses import dataclass
@@ -53,12 +53,8 @@ TRANSFORMATIONS = [
         "grad(lambda *p: dot(vmap(grad(f, every), axes)(*p), v), every)(*p)",
         batch="shared",
     ),
-    Transformation(
-        "vmap∘grad∘grad", 2, f"vmap(lambda p, v: {_HVP})(p, v)", batch="each"
-    ),
-    Transformation(
-        "jvp∘jvp", 2, "jvp(lambda *p: jvp(f, p, v)[1], p, u)[1]", scalar=True
-    ),
+    Transformation("vmap∘grad∘grad", 2, f"vmap(lambda p, v: {_HVP})(p, v)", batch="each"),
+    Transformation("jvp∘jvp", 2, "jvp(lambda *p: jvp(f, p, v)[1], p, u)[1]", scalar=True),
     Transformation(
         "grad∘grad∘grad",
         3,
@@ -66,9 +62,7 @@ TRANSFORMATIONS = [
     ),
 ]
 MIXED = [
-    Transformation(
-        "grad∘mixed", 2, "grad(lambda *p: dot(mixed(f)(*p), v), every)(*p)"
-    ),
+    Transformation("grad∘mixed", 2, "grad(lambda *p: dot(mixed(f)(*p), v), every)(*p)"),
     Transformation(
         "grad∘vmap∘mixed",
         2,

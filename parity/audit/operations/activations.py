@@ -25,7 +25,7 @@ def relu(xp: Primitives, x: Array) -> Array:
 
 
 def between(xp: Primitives, x: Array, low: float, high: float) -> Array:
-    """x clipped to [low, high]."""
+    """Clipped to [low, high]."""
     return above(xp, x, high, x * 0 + high, above(xp, x, low, x, x * 0 + low))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from parity.audit.operations.operation import Operation
 from parity.audit.primitives import Array, Primitives
 
-_INPUTS = {name: "rng.normal(size=(1, 2, 3, 4))" for name in "qkv"}
+_INPUTS = dict.fromkeys("qkv", "rng.normal(size=(1, 2, 3, 4))")
 _MASK = np.array([[1, 1, 0], [1, 0, 1], [1, 1, 1]], bool)
 _MASK_TEXT = "[[1, 1, 0], [1, 0, 1], [1, 1, 1]]"
 _JAX = "jax.nn.dot_product_attention(*(a.swapaxes(1, 2) for a in (q, k, v)){0}).swapaxes(1, 2)"

@@ -12,9 +12,7 @@ _SPACED = {"x": "(rng.permutation(12).reshape(3, 4) - 5.7) / 3"}
 _ZERO = {"x": "np.where(np.arange(8).reshape(2, 4) % 5 == 1, 0, rng.normal(size=(2, 4)))"}
 
 
-def running(
-    xp: Primitives, x: Array, combine: Callable[[Array, Array], Array]
-) -> Array:
+def running(xp: Primitives, x: Array, combine: Callable[[Array, Array], Array]) -> Array:
     """The accumulations along the columns."""
     found = [x[:, 0]]
     for k in range(1, x.shape[1]):
@@ -68,9 +66,7 @@ OPERATIONS = [
         "jnp.cumprod(x, 1)",
     ),
     Operation("prod", "cumulative", _X, product, "torch.prod(x, 1)", "jnp.prod(x, 1)"),
-    Operation(
-        "prod_with_zero", "cumulative", _ZERO, product, "torch.prod(x, 1)", "jnp.prod(x, 1)"
-    ),
+    Operation("prod_with_zero", "cumulative", _ZERO, product, "torch.prod(x, 1)", "jnp.prod(x, 1)"),
     Operation(
         "logcumsumexp",
         "cumulative",

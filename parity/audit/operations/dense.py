@@ -53,16 +53,14 @@ def rnn_cell(xp: Primitives, x: Array, h: Array, w: Array, v: Array, b: Array) -
     return xp.tanh(_gates(xp, x, h, w, v, b)[0])
 
 
-def lstm_cell(
-    xp: Primitives, x: Array, h: Array, c: Array, w: Array, v: Array, b: Array
-) -> Array:
+def lstm_cell(xp: Primitives, x: Array, h: Array, c: Array, w: Array, v: Array, b: Array) -> Array:
     i, f, g, o = _gates(xp, x, h, w, v, b)
     cell = sigmoid(xp, f) * c + sigmoid(xp, i) * xp.tanh(g)
     return xp.concatenate((sigmoid(xp, o) * xp.tanh(cell), cell), 1)
 
 
 def gru_cell(xp: Primitives, x: Array, h: Array, w: Array, v: Array, b: Array) -> Array:
-    """The new value's recurrent part is gated after its product, its bias b[2] outside of the gate."""
+    """The gate r multiplies the memory's product alone; the bias b[2] is outside of it."""
     inputs = [xp.einsum("ni,io->no", x, w[k]) + b[k] for k in range(3)]
     memory = [xp.einsum("nh,ho->no", h, v[k]) for k in range(3)]
     r, z = (sigmoid(xp, inputs[k] + memory[k]) for k in range(2))

@@ -31,7 +31,7 @@ def scatter_replace(xp: Primitives, x: Array, y: Array) -> Array:
 
 
 def clipped_norm(xp: Primitives, x: Array) -> Array:
-    """x · min(1, 1/‖x‖)."""
+    """The product x · min(1, 1/‖x‖)."""
     norm = xp.sqrt(xp.sum(x * x))
     return xp.where(xp.real(norm) > 1, x / norm, x)
 

@@ -1,6 +1,7 @@
 """Solves and decompositions, of matrices whose order of pivots is known."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -75,15 +76,20 @@ def cholesky(xp: Primitives, a: Array) -> Array:
     for i in range(n):
         for j in range(i + 1):
             rest = sum((found[i][k] * found[j][k] for k in range(j)), zero)
-            found[i][j] = (
-                xp.sqrt(m[i, i] - rest) if i == j else (m[i, j] - rest) / found[j][j]
-            )
+            found[i][j] = xp.sqrt(m[i, i] - rest) if i == j else (m[i, j] - rest) / found[j][j]
     return xp.stack([xp.stack(row, 0) for row in found], 0)
 
 
+def factor_solve(xp: Primitives, a: Array, b: Array) -> Array:
+    """The solution of llᵀx = b, with the lower triangle l of a."""
+    factor = lower(xp, a)
+    return solve(xp, product(xp, factor, transpose(xp, factor)), b)
+
+
 def gram_schmidt(xp: Primitives, a: Array) -> Array:
-    """The projection on the columns of a, one after another: q qᵀ weighted by the column's number."""
-    found, total = [], 0
+    """Σ k qₖqₖᵀ of the orthonormal columns qₖ, which has no signs to choose."""
+    found: list[Array] = []
+    total: Array = 0
     for k in range(a.shape[1]):
         v = a[:, k]
         for q in found:
@@ -129,8 +135,14 @@ def least_squares(xp: Primitives, a: Array, b: Array) -> Array:
     return solve(xp, product(xp, t, a), product(xp, t, b))
 
 
-def _algebra(name, inputs, reference, torch, jax=None, scaled=True):  # type: ignore[no-untyped-def] # every argument is handed on
-    return Operation(name, "linear algebra", inputs, reference, torch, jax, scaled=scaled)
+def _algebra(
+    name: str,
+    inputs: dict[str, str],
+    reference: Callable[..., Array],
+    torch: str,
+    jax: str | None = None,
+) -> Operation:
+    return Operation(name, "linear algebra", inputs, reference, torch, jax)
 
 
 OPERATIONS = [
@@ -163,11 +175,19 @@ OPERATIONS = [
     _algebra(
         "cholesky_solve",
         _FACTOR | {"b": "rng.normal(size=(3, 2))"},
-        lambda xp, a, b: solve(
-            xp, product(xp, lower(xp, a), transpose(xp, lower(xp, a))), b
-        ),
+        factor_solve,
         "torch.cholesky_solve(b, torch.tril(a))",
         "jax.scipy.linalg.cho_solve((jnp.tril(a), True), b)",
+    ),
+    _algebra(
+        "cholesky_solve_batched",
+        {
+            "a": "np.tril(rng.normal(size=(2, 2, 2)) / 2 + 2 * np.eye(2))",
+            "b": "rng.normal(size=(2, 2))",
+        },
+        lambda xp, a, b: xp.stack([factor_solve(xp, a[k], b) for k in range(2)], 0),
+        "torch.cholesky_solve(b, torch.tril(a))",
+        "jax.vmap(lambda a: jax.scipy.linalg.cho_solve((jnp.tril(a), True), b))(a)",
     ),
     _algebra(
         "cholesky_inverse",
@@ -220,9 +240,7 @@ OPERATIONS = [
     _algebra(
         "pseudo_inverse",
         _TALL,
-        lambda xp, a: least_squares(
-            xp, a, xp.constant(np.eye(a.shape[0]), a)
-        ),
+        lambda xp, a: least_squares(xp, a, xp.constant(np.eye(a.shape[0]), a)),
         "torch.linalg.pinv(a)",
         "jnp.linalg.pinv(a)",
     ),

@@ -16,7 +16,7 @@ _OPTAX = "optax.softmax_cross_entropy_with_integer_labels(x, jnp.array([0, 2, 1,
 
 
 def log_softmax(xp: Primitives, x: Array) -> Array:
-    """The largest of each row is taken away as a number that has no derivative in exact arithmetic."""
+    """The largest of each row is taken away first, so that nothing overflows."""
     largest = xp.along(x, xp.order(x, 1)[:, -1:], 1)
     shifted = x - largest
     return shifted - xp.log(xp.sum(xp.exp(shifted), 1, True))
@@ -79,9 +79,7 @@ _SOFT = np.array([[0.5, 0.25, 0.25], [0, 0.5, 0.5], [1, 0, 0], [0.25, 0.5, 0.25]
 _SOFT_TEXT = "[[0.5, 0.25, 0.25], [0, 0.5, 0.5], [1, 0, 0], [0.25, 0.5, 0.25]]"
 
 OPERATIONS = [
-    Operation(
-        "softmax", "softmax", _LOGITS, softmax, "F.softmax(x, 1)", "jax.nn.softmax(x, 1)"
-    ),
+    Operation("softmax", "softmax", _LOGITS, softmax, "F.softmax(x, 1)", "jax.nn.softmax(x, 1)"),
     Operation(
         "log_softmax",
         "softmax",
@@ -186,8 +184,7 @@ OPERATIONS = [
         {"x": "rng.normal(size=(3, 4))", "y": "rng.normal(size=(3, 4))"},
         divergence,
         "F.kl_div(x.log_softmax(1), y.log_softmax(1), reduction='sum', log_target=True)",
-        "optax.kl_divergence_with_log_targets(jax.nn.log_softmax(x), "
-        "jax.nn.log_softmax(y)).sum()",
+        "optax.kl_divergence_with_log_targets(jax.nn.log_softmax(x), jax.nn.log_softmax(y)).sum()",
     ),
     Operation(
         "cosine_similarity",

@@ -1,4 +1,4 @@
-"""Whole meta-gradients: two inner steps for each of three tasks, in one program.
+"""Whole meta-gradients: two inner steps for each of four tasks, in one program.
 
 The reference writes the inner gradient out by hand, so it differentiates only once.
 """
@@ -18,10 +18,15 @@ _WEIGHTS = {
     "c": "rng.normal(size=1)",
 }
 RATE = 0.125
-POINTS = np.sin(np.arange(42.0)).reshape(3, 7, 2).astype(np.float32).astype(float) * 2
-"""Inputs and targets of three tasks of seven examples: four of support, three of query."""
+SIZES = (5, 5, 7, 7)
+TASKS = [
+    np.sin(k * np.arange(4.0 * n)).reshape(4, n, 1).astype(np.float32).astype(float)
+    for k, n in enumerate(SIZES, 1)
+]
+"""Of four tasks: inputs and targets of five support examples, then of seven query examples."""
 _DATA = (
-    "{0}.asarray(np.sin(np.arange(42.0)).reshape(3, 7, 2).astype('f') * 2)"
+    "[{0}.asarray(np.sin(k * np.arange(4.0 * n)).reshape(4, n, 1).astype('f')){1} "
+    "for k, n in enumerate((5, 5, 7, 7), 1)]"
 )
 Activation = Callable[[Primitives, Array], Array]
 Slope = Callable[[Primitives, Array, Array], Array]
@@ -49,14 +54,13 @@ def maml(act: Activation, slope: Slope) -> Callable[..., Array]:
 
     def total(xp: Primitives, *weights: Array) -> Array:
         losses = []
-        for task in POINTS:
-            data = xp.constant(task, weights[0])
-            x, y = data[:, :1], data[:, 1:]
+        for k in range(4):
+            x, y, new_x, new_y = (xp.constant(a[k], weights[0]) for a in TASKS)
             p = list(weights)
             for _ in range(2):
-                found = gradient(xp, p, x[:4], y[:4])
+                found = gradient(xp, p, x, y)
                 p = [a - RATE * g for a, g in zip(p, found, strict=True)]
-            losses.append(loss(xp, p, x[4:], y[4:]))
+            losses.append(loss(xp, p, new_x, new_y))
         return sum(losses) / len(losses)
 
     return total
@@ -75,15 +79,16 @@ def _reversed_slope(xp: Primitives, h: Array, g: Array) -> Array:
 
 
 def _program(name: str, act: Activation, slope: Slope, torch: str, jax: str) -> Operation:
+    data = _DATA.format("jnp", ".astype(w.dtype)")
     mine = "mj.losses.mean_squared_error"
     return Operation(
         f"maml_{name}",
         "programs",
         _WEIGHTS,
         maml(act, slope),
-        f"maml((w, b, v, c), lambda h: {torch}, {_DATA.format('torch')}.to(w))",
-        f"maml((w, b, v, c), lambda h: {jax}, {_DATA.format('jnp')}.astype(w.dtype))",
-        f"own_maml((w, b, v, c), lambda h: {jax}, {_DATA.format('jnp')}.astype(w.dtype), {mine})",
+        f"maml((w, b, v, c), lambda h: {torch}, {_DATA.format('torch', '.to(w)')})",
+        f"maml((w, b, v, c), lambda h: {jax}, {data})",
+        f"own_maml((w, b, v, c), lambda h: {jax}, {data}, {mine})",
         scaled=False,
     )
 
