@@ -116,12 +116,28 @@ def _compiled(
         with jax.enable_x64(True), jax.default_device(cpu):
             if not program:
                 f = of_primitives(jax_primitives(), operation.reference)
-                lowered = jax.jit(_three(f, jax.grad, len(p))).lower(p, v, t)
+                lowered = jax.jit(_forward(f, len(p))).lower(p, v, t)
                 program.append(compile_quickly(lowered))
             found = program[0](p, v, t)
         return Derivatives(*(tuple(np.asarray(a) for a in group) for group in found))
 
     return run
+
+
+def _forward(f: Callable[..., Any], inputs: int) -> Callable[..., Any]:
+    """The three by forward mode over reverse mode, whose one program is half as large."""
+    import jax
+
+    every = tuple(range(inputs))
+
+    def three(p: Any, v: Any, t: Any) -> Any:
+        def along_v(*p: Any) -> Any:
+            return jax.jvp(jax.grad(f, every), p, v)
+
+        (first, second), (_, third) = jax.jvp(along_v, p, t)
+        return first, second, third
+
+    return three
 
 
 def _three(f: Callable[..., Any], grad: Any, inputs: int) -> Callable[..., Any]:

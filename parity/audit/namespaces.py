@@ -117,7 +117,7 @@ def _own_maml(p: Any, act: Callable[[Array], Array], tasks: list[Array], loss: A
     def apply(q: Any, x: Array) -> Array:
         return act(x @ q[0] + q[1]) @ q[2] + q[3]
 
-    step = mj.over_tasks(mj.maml(apply, inner_lr=0.125, inner_steps=2, loss=loss))
+    step = mj.over_tasks(mj.maml(apply, inner_lr=0.1, inner_steps=2, loss=loss))
     x, y, new_x, new_y = tasks
     episodes = mj.Episode(mj.Batch(x, y), mj.Batch(new_x, new_y))
 

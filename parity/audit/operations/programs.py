@@ -17,7 +17,7 @@ _WEIGHTS = {
     "v": "rng.normal(size=(8, 1))",
     "c": "rng.normal(size=1)",
 }
-RATE = 0.125
+RATE = 0.1
 SIZES = (5, 5, 7, 7)
 TASKS = [
     np.sin(k * np.arange(4.0 * n)).reshape(4, n, 1).astype(np.float32).astype(float)
