@@ -1,0 +1,2 @@
+from .own_function import Report as Report
+from .own_function import check as check

@@ -1,0 +1,96 @@
+"""The cells of many operations, in as many processes as there are cores."""
+
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import TypeVar
+
+from parity.audit.cells import Cell, cells
+from parity.audit.operations import OPERATIONS
+from parity.audit.plan import plan
+
+T = TypeVar("T")
+EVERY = 30.0
+"""Seconds between two lines of progress where the output is no terminal."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One operation of a stack."""
+
+    stack: str
+    operation: str
+    everything: bool
+    seed: int
+    scale: float
+    device: str
+
+    def run(self) -> list[Cell]:
+        """Its cells."""
+        operation = next(o for o in OPERATIONS if o.name == self.operation)
+        modes = plan(operation, self.stack, self.everything)
+        found = cells(
+            operation, self.stack, modes, seed=self.seed, scale=self.scale, device=self.device
+        )
+        return list(found)
+
+
+def run_all(
+    jobs: Sequence[Callable[[], T]], names: Sequence[str], processes: int | None = None
+) -> list[T]:
+    """What the jobs return, in their order, with signs of life on stderr."""
+    count = min(processes or os.cpu_count() or 1, len(jobs))
+    progress = Progress(len(jobs))
+    found: dict[int, T] = {}
+    if count <= 1:
+        for k, job in enumerate(jobs):
+            found[k] = job()
+            progress.show(len(found), names[k])
+        progress.close()
+        return list(found.values())
+    context = multiprocessing.get_context("spawn")  # JAX and PyTorch have threads
+    with ProcessPoolExecutor(count, context, initializer=_one_thread) as pool:
+        pending = {pool.submit(job): k for k, job in enumerate(jobs)}
+        try:
+            for future in as_completed(pending):
+                found[pending[future]] = future.result()
+                progress.show(len(found), names[pending[future]])
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    progress.close()
+    return [found[k] for k in range(len(jobs))]
+
+
+def _one_thread() -> None:
+    """The arrays are small: threads would cost more in waiting than they gain."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+class Progress:
+    """How much is done: one line that is overwritten, or a line now and then in a file."""
+
+    def __init__(self, total: int):
+        self.total = total
+        self.terminal = sys.stderr.isatty()
+        self.started = self.shown = time.monotonic()
+
+    def show(self, done: int, name: str) -> None:
+        now = time.monotonic()
+        if not self.terminal and now - self.shown < EVERY:
+            return
+        self.shown = now
+        left = (now - self.started) / done * (self.total - done)
+        line = f"{done}/{self.total} operations, about {left:.0f} s left, last {name}"
+        before, after = ("\r\033[K", "") if self.terminal else ("", "\n")
+        print(before + line, end=after, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self.terminal:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
