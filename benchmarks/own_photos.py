@@ -61,7 +61,8 @@ def photo(number: int, draw: np.random.Generator) -> Image.Image:
     thing = _texture(width, height, kind, hue + draw.normal(0, 12, 3), contrast=70)
     mask = _outline(kind, draw, width, height)
     seen = np.where(np.asarray(mask)[..., None] > 127, thing, ground)
-    light = np.linspace(*draw.uniform(0.65, 1.25, 2), width)[None, :, None]
+    left, right = draw.uniform(0.65, 1.25, 2)
+    light = np.linspace(left, right, width)[None, :, None]
     seen = seen * light + draw.normal(0, draw.uniform(2, 10), seen.shape)
     made = Image.fromarray(np.clip(seen, 0, 255).astype(np.uint8))
     return made.filter(ImageFilter.GaussianBlur(draw.uniform(0, 1.5)))

@@ -150,6 +150,17 @@ def from_json(fields: Mapping[str, Any]) -> Workload:
     return Workload(**{**fields, "network": NETWORKS[network["kind"]](**network)})
 
 
+def of_images(network: Network) -> Conv4 | ResNet12:
+    """The built-in network of images.
+
+    Raises:
+      TypeError: it is another, of which no images are made here.
+    """
+    if isinstance(network, Conv4 | ResNet12):
+        return network
+    raise TypeError(f"a network of images was wanted; this is of kind {network.kind}")
+
+
 def make_inputs(workload: Workload, seed: int, dtype: str = "float32") -> Inputs:
     """The workload's episodes and initial weights in `dtype`, labels in int32.
 

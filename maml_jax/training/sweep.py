@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -141,17 +142,20 @@ def _side_by_side(members: Sequence[Member], source: Any, quiet: bool) -> list[E
     devices = task_mesh(len(members)).devices
     mesh = jax.make_mesh((devices.size,), (AXIS,), (AxisType.Auto,), devices=list(devices.flat))
     dealt, everywhere = PartitionSpec(AXIS), PartitionSpec()
-    rules = {
-        "tasks_per_update": config.tasks,
-        "updates": config.updates,
-        "mesh": None,
-        "nonfinite": cast(Nonfinite, config.nonfinite),
-        "chunk": config.chunk,
-    }
+    update_of = partial(
+        updates_of,
+        problem.learner,
+        source,
+        tasks_per_update=config.tasks,
+        updates=config.updates,
+        mesh=None,
+        nonfinite=cast(Nonfinite, config.nonfinite),
+        chunk=config.chunk,
+    )
 
     def one(rate: Any, state: State, totals: Totals, block: Block, n: Any) -> Any:
         optimizer = outer_optimizer(dataclasses.replace(config, meta_lr=rate))
-        return updates_of(problem.learner, source, optimizer, **rules)[1](state, totals, block, n)
+        return update_of(optimizer)[1](state, totals, block, n)
 
     run = jax.jit(
         jax.shard_map(
@@ -172,7 +176,7 @@ def _side_by_side(members: Sequence[Member], source: Any, quiet: bool) -> list[E
         return jax.device_put(many, NamedSharding(mesh, dealt))
 
     block = jax.device_put(Block(source.store), NamedSharding(mesh, everywhere))
-    update, _ = updates_of(problem.learner, source, outer_optimizer(config), **rules)
+    update, _ = update_of(outer_optimizer(config))
     zeros = zero_totals(update, members[0].state, block)
     rates = stacked([np.float32(member.config.meta_lr) for member in filled])
     states = stacked([member.state for member in filled])
