@@ -24,7 +24,7 @@ STEPS = (100, 1000, 10_000)
 STORED = 100
 REPEATS = 3
 LAST = (1, 10, 30, 100, 300)
-RATES = {"small": 0.05, "too large": 0.6}
+RATES = {"small": 0.02, "large": 0.1}
 
 
 def problem() -> tuple[Any, Any, mj.Episode]:
