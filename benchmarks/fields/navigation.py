@@ -78,9 +78,12 @@ def measure(seed: int) -> dict[str, float]:
         objective, objective, lambda hyper: hyper["rate"], 1, hyper={"rate": jnp.asarray(0.1)}
     )
     together = mj.bilevel(objective, objective, 0.0, 0)
-    counts = {"updates": UPDATES, "tasks": TASKS, "rate": 1e-3, "seed": seed}
-    meta = train(learner, learner.init(params), sample, **counts)
-    joint = train(together, together.init(params), sample, **counts)
+    meta = train(
+        learner, learner.init(params), sample, updates=UPDATES, tasks=TASKS, rate=1e-3, seed=seed
+    )
+    joint = train(
+        together, together.init(params), sample, updates=UPDATES, tasks=TASKS, rate=1e-3, seed=seed
+    )
     keys = jax.random.split(jax.random.key(1000 + seed), 2 * TEST_GOALS)
     goals = jax.vmap(lambda key: sample(key).support)(keys[:TEST_GOALS])
 

@@ -119,10 +119,13 @@ def measure(seed: int) -> dict[str, float]:
         adapts=context_alone,
     )
     params = initial(seed)
-    counts = {"updates": UPDATES, "tasks": TASKS, "seed": seed}
-    meta = train(learner, learner.init(params), sample, rate=3e-4, **counts)
+    meta = train(
+        learner, learner.init(params), sample, rate=3e-4, updates=UPDATES, tasks=TASKS, seed=seed
+    )
     together = mj.bilevel(error, error, 0.0, 0, adapts=context_alone)
-    joint = train(together, together.init(params), sample, rate=3e-4, **counts)
+    joint = train(
+        together, together.init(params), sample, rate=3e-4, updates=UPDATES, tasks=TASKS, seed=seed
+    )
     keys = jax.random.split(jax.random.key(1000 + seed), TEST_PICTURES)
     tests = jnp.stack([patch(unseen, key) for key in keys])
 

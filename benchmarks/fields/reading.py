@@ -98,8 +98,9 @@ def measure(seed: int) -> dict[str, float]:
     start = {"embedding": jnp.asarray(0.1), "net": {f"layer{i}": jnp.asarray(0.1) for i in (0, 1)}}
     zero = jax.tree.map(jnp.zeros_like, start)
     learner, still = reader(start), reader(zero, differentiate="first_order")
-    counts = {"updates": UPDATES, "tasks": TASKS, "rate": 2e-3, "seed": seed}
-    meta = train(learner, learner.init(params), sample, **counts)
+    meta = train(
+        learner, learner.init(params), sample, updates=UPDATES, tasks=TASKS, rate=2e-3, seed=seed
+    )
 
     def without_rates(meta: Any, rates: Any) -> Any:
         return {"params": meta["params"], "hyper": {"rates": rates}}
@@ -109,7 +110,9 @@ def measure(seed: int) -> dict[str, float]:
         return bits(weights, None, whole, key)
 
     together = mj.bilevel(unadapted, unadapted, 0.0, 0)
-    joint = train(together, together.init(params), sample, **counts)
+    joint = train(
+        together, together.init(params), sample, updates=UPDATES, tasks=TASKS, rate=2e-3, seed=seed
+    )
     keys = jax.random.split(jax.random.key(1000), TEST_FILES)
     tests = jax.vmap(lambda key: excerpt(unseen, key))(keys)
 

@@ -37,7 +37,7 @@ class Inner(Protocol):
     """What a task is learned by."""
 
     def __call__(
-        self, weights: Params, meta: Meta, batch: Data, key: RandomKey | None, /
+        self, weights: Params, meta: Meta, batch: Data, key: Any, /
     ) -> Scalar | tuple[Scalar, Changed]:
         """The value at `weights`; or `(value, changed)`.
 
@@ -45,7 +45,8 @@ class Inner(Protocol):
           weights: of the network, within the task.
           meta: all meta-parameters.
           batch: what this step sees.
-          key: a new one in every step; None where the caller of the learner gave none.
+          key: a new one in every step; None where the caller of the learner gave none. An objective
+            that draws may take no None, so its type is left open.
         """
 
 
@@ -54,7 +55,7 @@ class Outer(Protocol):
     """What the meta-parameters are learned by."""
 
     def __call__(
-        self, weights: Params, meta: Meta, batch: Data, key: RandomKey | None, /
+        self, weights: Params, meta: Meta, batch: Data, key: Any, /
     ) -> Scalar | tuple[Scalar, Metrics]:
         """The value at the adapted `weights`; or `(value, metrics)`. Arguments as of `Inner`."""
 
