@@ -47,11 +47,12 @@ class Batch(NamedTuple):
 class Episode(NamedTuple):
     """One task: the `support` set to adapt on and the `query` set to be tested on.
 
-    With one more leading axis on every array it is a batch of episodes.
+    Both are `Batch`es, but for objectives of one's own (`mj.bilevel`), which take any pytrees of
+    arrays. With one more leading axis on every array it is a batch of episodes.
     """
 
-    support: Batch
-    query: Batch
+    support: Data
+    query: Data
 
 
 @runtime_checkable

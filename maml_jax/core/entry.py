@@ -177,8 +177,9 @@ def entry_points(
         check_weights("params", params)
         return learner.init(params)
 
-    adapt_compiled = jax.jit(learner.adapt, static_argnums=2, inline=True)
-    trajectory_compiled = jax.jit(learner.trajectory, static_argnums=2, inline=True)
+    # Not inlined: `jax.grad` through it, outside of `jit`, would compile the steps at each call.
+    adapt_compiled = jax.jit(learner.adapt, static_argnums=2)
+    trajectory_compiled = jax.jit(learner.trajectory, static_argnums=2)
     classify_compiled = jax.jit(
         learner.classify, static_argnames=("transductive", "steps"), inline=True
     )

@@ -9,10 +9,10 @@ from jax import lax
 
 from maml_jax.core.learner import inner_key, inner_loop, learner_of, outer_key
 from maml_jax.core.loop import Minimizer
-from maml_jax.core.objectives import Problem, value_and_metrics
+from maml_jax.core.objectives import Inner, Problem, value_and_changed, value_and_metrics
 from maml_jax.core.rule import Fast, InnerRule
 from maml_jax.core.solvers import conjugate_gradients, neumann
-from maml_jax.errors import check_choice, check_count, check_number
+from maml_jax.errors import InputError, check_choice, check_count, check_number
 from maml_jax.types import Data, Episode, Meta, MetaLearner, Metrics, Params, RandomKey, Scalar
 
 Solver: TypeAlias = Literal["cg", "neumann"]
@@ -62,6 +62,7 @@ def implicit(
     check_choice("solver", solver, get_args(Solver))
     solver_steps = check_count("solver_steps", solver_steps)
     damping = check_number("damping", damping)
+    problem = problem._replace(inner=_carrying_nothing(problem.inner))
     loop = inner_loop(problem, rule, inner_steps, "first_order", minimizer=minimizer)
 
     start = jnp.zeros((), jnp.int32)
@@ -138,3 +139,18 @@ def implicit(
         return (value, metrics), grads
 
     return learner_of(loop, problem, value_and_grad, name, adapt)
+
+
+def _carrying_nothing(inner: Inner) -> Inner:
+    """`inner`, or an `InputError` where it says what steps carry: a minimum has no steps."""
+
+    def value_alone(weights: Params, meta: Meta, batch: Data, key: RandomKey | None) -> Scalar:
+        value, changed = value_and_changed(inner, weights, meta, batch, key)
+        if changed:
+            raise InputError(
+                f"`inner` returned new values of {', '.join(changed)}, and `differentiate` was "
+                '"implicit", which knows a minimum and no steps; pass "mixed" or "reverse".'
+            )
+        return value
+
+    return value_alone

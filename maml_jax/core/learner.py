@@ -24,6 +24,7 @@ from maml_jax.types import (
     MetaLearner,
     Params,
     RandomKey,
+    Scalar,
     ValueAndGrad,
 )
 
@@ -117,7 +118,7 @@ def learner_of(
         predict=model,
         classify=classify,
         value_and_grad=value_and_grad,
-        loss=_no_model if problem.loss is None else problem.loss,
+        loss=_no_loss if problem.loss is None else problem.loss,
         description=f"{name}, {steps}",
         takes_key=problem.loss is None,
     )
@@ -156,6 +157,13 @@ def beside(apply: Apply, params: Params, support_x: Examples, x: Examples) -> Ex
         return jax.tree.map(lambda leaf: leaf[-1], apply(params, together))
 
     return lax.map(one, x)
+
+
+def _no_loss(outputs: Examples, y: Examples, /) -> Scalar:
+    raise InputError(
+        "`learner` has objectives of its own and no loss of outputs and labels; the first value of "
+        "its `value_and_grad` is the outer objective after adapting."
+    )
 
 
 def _no_model(first: Params | Examples, second: Examples, /) -> Examples:

@@ -37,7 +37,7 @@ class Inner(Protocol):
     """What a task is learned by."""
 
     def __call__(
-        self, weights: Params, meta: Meta, batch: Data, key: RandomKey | None, /
+        self, weights: Params, meta: Meta, batch: Data, key: Any, /
     ) -> Scalar | tuple[Scalar, Changed]:
         """The value at `weights`; or `(value, changed)`.
 
@@ -45,7 +45,8 @@ class Inner(Protocol):
           weights: of the network, within the task.
           meta: all meta-parameters.
           batch: what this step sees.
-          key: a new one in every step; None where the caller of the learner gave none.
+          key: a new one in every step; None where the caller of the learner gave none. An objective
+            that draws may take no None, so its type is left open.
         """
 
 
@@ -54,7 +55,7 @@ class Outer(Protocol):
     """What the meta-parameters are learned by."""
 
     def __call__(
-        self, weights: Params, meta: Meta, batch: Data, key: RandomKey | None, /
+        self, weights: Params, meta: Meta, batch: Data, key: Any, /
     ) -> Scalar | tuple[Scalar, Metrics]:
         """The value at the adapted `weights`; or `(value, metrics)`. Arguments as of `Inner`."""
 
@@ -142,7 +143,7 @@ def value_and_metrics(
     outer: Outer, weights: Params, meta: Meta, batch: Data, key: RandomKey | None
 ) -> tuple[Scalar, Metrics]:
     """What `outer` returns, checked; no metrics if it has none."""
-    result: Any = outer(weights, meta, batch, key)
+    result = _called("outer", outer, weights, meta, batch, key)
     value, metrics = result if isinstance(result, tuple) else (result, {})
     check_scalar("outer", value)
     if not isinstance(metrics, dict) or "loss" in metrics:
@@ -157,7 +158,7 @@ def value_and_changed(
     inner: Inner, weights: Params, meta: Meta, batch: Data, key: RandomKey | None
 ) -> tuple[Scalar, Changed]:
     """What `inner` returns, checked; nothing changed if it says nothing."""
-    result: Any = inner(weights, meta, batch, key)
+    result = _called("inner", inner, weights, meta, batch, key)
     value, changed = result if isinstance(result, tuple) else (result, {})
     check_scalar("inner", value)
     if changed and not (isinstance(weights, dict) and set(changed) <= set(weights)):
@@ -166,6 +167,18 @@ def value_and_changed(
             "weights, a dict."
         )
     return value, changed
+
+
+def _called(name: str, objective: Inner | Outer, *arguments: Any) -> Any:
+    """What the objective returns; an `InputError` where it draws and there is no key."""
+    try:
+        return objective(*arguments)
+    except TypeError as error:
+        if arguments[-1] is None and "PRNG key" in str(error):
+            raise InputError(
+                f"`key` was None, and `{name}` draws from it; pass `key=jax.random.key(…)`."
+            ) from error
+        raise
 
 
 def _next_examples(support: Batch, step: StepNumber, steps: int, *, size: int) -> Batch:

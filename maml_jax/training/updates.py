@@ -52,7 +52,8 @@ class Totals(NamedTuple):
 
     def means(self) -> dict[str, float]:
         """The mean of each metric over the updates that were finite; NaN if none was."""
-        sums = {name: np.asarray(value) for name, value in self.sums.items()}
+        # Of metrics that are no numbers, such as a norm for each step, there is no column in a log.
+        sums = {name: np.asarray(value) for name, value in self.sums.items() if not np.ndim(value)}
         updates = np.asarray(self.updates)
         with np.errstate(invalid="ignore"):  # 0/0
             return {

@@ -520,3 +520,55 @@ def test_10_an_inner_solver_that_stops_by_itself():
     assert metrics["solver_residual"] < 1e-9
     with pytest.raises(mj.InputError, match='pass `differentiate="implicit"`'):
         mj.bilevel(inner, outer, minimizer=to_a_tolerance)
+
+
+def test_an_implicit_derivative_carries_nothing():
+    (weights, statistics), episode = backbone(), classification()
+
+    def inner(weights, meta, batch, key):
+        return jnp.sum(weights["body"] ** 2), {"running": weights["running"]}
+
+    learner = mj.bilevel(
+        inner,
+        lambda weights, *_: jnp.sum(weights["head"]),
+        RATE,
+        adapts=lambda path: not path.startswith("running"),
+        differentiate="implicit",
+    )
+    meta = learner.init({**weights, "running": statistics})
+    with pytest.raises(mj.InputError, match='"implicit", which knows a minimum and no steps'):
+        learner.value_and_grad(meta, episode)
+
+
+def test_train_gives_keys_and_refusals_are_one_line():
+    params, apply = perceptron(features=1, outputs=1)
+    tasks = mj.data.load("sinusoid").tasks("train", shots=5, queries=5)
+
+    def inner(weights, meta, batch, key):
+        noise = jax.random.normal(key, batch.y.shape)  # there is a key
+        return jnp.mean((apply(weights, batch.x) + 0.01 * noise - batch.y) ** 2)
+
+    def outer(weights, meta, batch, key):
+        error = apply(weights, batch.x) - batch.y
+        return jnp.mean(error**2), {"largest": jnp.abs(error).max()}
+
+    learner = mj.bilevel(inner, outer, 0.01, 2, gradient_norms=True, predict=apply)
+    meta, log = mj.train(learner, params, tasks, updates=4, tasks_per_update=2, progress=False)
+    assert set(meta) == {"params", "hyper"}
+    assert set(log[-1]) == {"update", "loss", "largest"}
+    episode = tasks.batch(jax.random.key(0), 1)
+    one = jax.tree.map(lambda leaf: leaf[0], episode)
+    with pytest.raises(mj.InputError, match="`key` was None, and `inner` draws"):
+        learner.adapt(meta, one.support)
+
+    def value(*arguments):
+        return outer(*arguments)[0]
+
+    with pytest.raises(mj.InputError, match="objectives of its own and no loss"):
+        mj.evaluate(mj.bilevel(value, outer, 0.01, predict=apply), meta, tasks, count=2)
+    without = mj.bilevel(value, outer, 0.01, 2)
+    with pytest.raises(mj.InputError, match="`predict` was None"):
+        without.predict(meta["params"], jnp.ones((2, 1)))
+    maml = mj.maml(apply, 0.01, loss=mj.losses.mean_squared_error)
+    with pytest.raises(mj.InputError, match="`key` was given"):
+        maml.adapt(params, one.support, key=jax.random.key(0))

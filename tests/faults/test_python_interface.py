@@ -453,6 +453,17 @@ def test_forward_mode_works_or_says_what_does(differentiate):
         np.testing.assert_allclose(directional(), slope, rtol=1e-4)
 
 
+@pytest.mark.parametrize("differentiate", ["mixed", "reverse"])
+def test_the_derivative_through_adapt_compiles_once(differentiate):
+    """`jax.grad` through `adapt`, outside of `jit`, again and again."""
+    learner = mj.maml(APPLY, 0.1, 3, differentiate=differentiate)
+    gradient = jax.grad(lambda p: jnp.sum(learner.adapt(p, ONE.support)["head"]["bias"] ** 2))
+    jax.block_until_ready(gradient(PARAMS))
+    with Compilations() as again:
+        jax.block_until_ready(gradient(PARAMS))
+    assert again.count == 0
+
+
 def tempered(t, loss=mj.losses.softmax_cross_entropy, differentiate="mixed"):
     """The query loss of a learner whose model closes over `t`."""
     learner = mj.maml(lambda p, x: APPLY(p, x) * t, 0.1, 3, loss=loss, differentiate=differentiate)
