@@ -113,7 +113,9 @@ def binary_operation(
     primitive = Primitive(name)
     primitive.def_impl(jax.jit(primitive.bind, static_argnames="geometry"))
     primitive.def_abstract_eval(
-        lambda a, b, *, geometry: ShapedArray(shape(a, b, geometry), a.dtype)
+        lambda a, b, *, geometry: ShapedArray(
+            shape(a, b, geometry), a.dtype, manual_axis_type=a.manual_axis_type
+        )
     )
     lowered = {
         platform: mlir.lower_fun(function, multiple_results=False)
