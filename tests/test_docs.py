@@ -91,9 +91,8 @@ def test_from_a_laptop_to_a_slice(tmp_path):
         "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join(filter(None, known)),
     }
-    done = subprocess.run(
-        ["sh", "-e", "-c", commands], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
+    shell = ["/bin/sh", "-e", "-c", commands]
+    done = subprocess.run(shell, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "(deviation over 3 seeds)" in done.stdout
     assert "2 hosts with" in done.stderr
