@@ -22,6 +22,8 @@ from .batching.devices import task_mesh as task_mesh
 from .batching.devices import use_all_cores as use_all_cores
 from .batching.hosts import initialize_hosts as initialize_hosts
 from .batching.over_tasks import over_tasks as over_tasks
+from .batching.shards import shard as shard
+from .batching.shards import sharded_mesh as sharded_mesh
 from .batching.tune import Plan as Plan
 from .batching.tune import tune as tune
 from .classifier.estimator import FewShotClassifier as FewShotClassifier

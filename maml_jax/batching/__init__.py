@@ -3,6 +3,7 @@
 from maml_jax.batching.devices import task_mesh, use_all_cores
 from maml_jax.batching.hosts import initialize_hosts
 from maml_jax.batching.over_tasks import Step, default_chunk, over_tasks
+from maml_jax.batching.shards import shard, sharded_mesh
 from maml_jax.batching.tune import Plan, tune
 
 __all__ = [
@@ -11,6 +12,8 @@ __all__ = [
     "default_chunk",
     "initialize_hosts",
     "over_tasks",
+    "shard",
+    "sharded_mesh",
     "task_mesh",
     "tune",
     "use_all_cores",

@@ -10,11 +10,15 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Sharding
 
 from maml_jax.batching import devices
 from maml_jax.errors import InputError, check_count
+from maml_jax.kernels.jax_internals import (
+    broadcast_one_to_all,
+    process_allgather,
+    sync_global_devices,
+)
 
 HEARTBEAT_S = 60
 """Seconds without a sign of life after which JAX's runtime ends the processes of all hosts."""
@@ -88,21 +92,21 @@ def is_first() -> bool:
 def wait_for_all(what: str) -> None:
     """Return when all processes have come here."""
     if count() > 1:
-        multihost_utils.sync_global_devices(what)
+        sync_global_devices(what)
 
 
 def any_host(flag: bool) -> bool:
     """Whether it is true in any process."""
     if count() == 1:
         return flag
-    return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
+    return bool(np.any(process_allgather(np.asarray(flag))))
 
 
 def from_first(tree: Any) -> Any:
     """The arrays that process 0 has, of the same shapes in all."""
     if count() == 1:
         return tree
-    return jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(tree))
+    return jax.tree.map(np.asarray, broadcast_one_to_all(tree))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import AbstractMesh, AxisType, Mesh, PartitionSpec
 
 from maml_jax.batching.devices import AXIS, default_mesh, mesh_of
+from maml_jax.batching.shards import constrain, is_sharded
 from maml_jax.core.checks import check_episodes
 from maml_jax.core.entry import CheckedValueAndGrad
 from maml_jax.errors import InputError, check_count
@@ -51,8 +52,10 @@ def over_tasks(learner: MetaLearner, chunk: int | None = None, mesh: Mesh | None
         divide the number of tasks. None: `default_chunk`. `tune` measures which is the fastest.
         Results are the same to rounding.
       mesh: a mesh with an axis `tasks`, over whose devices the tasks are dealt. Where their number
-        does not divide, the last devices compute tasks again that are not counted. None: all cores
-        of a CPU after `use_all_cores`, else one device.
+        does not divide, the last devices compute tasks again that are not counted. With an axis
+        `fsdp` too, the meta-parameters, their gradient and the fast weights are sharded over it as
+        `shard` does. None: all hosts after `initialize_hosts`, all cores of a CPU after
+        `use_all_cores`, else one device.
 
     Returns:
       `step(meta, episodes, progress=1.0) -> ((loss, metrics), meta-gradient)`, each a mean over the
@@ -60,7 +63,8 @@ def over_tasks(learner: MetaLearner, chunk: int | None = None, mesh: Mesh | None
 
     Raises:
       InputError: `chunk` below 1, or a mesh without an axis `tasks`; from `step`, episodes of
-        different numbers of tasks, of none, or one episode that has no axis of tasks.
+        different numbers of tasks, of none, one episode that has no axis of tasks, or a number
+        that a mesh with an axis `fsdp` does not divide.
     """
     if chunk is not None:
         chunk = check_count("chunk", chunk)
@@ -178,6 +182,7 @@ def _over_devices(share: Callable[..., Any], mesh: Mesh | AbstractMesh) -> Calla
     devices = mesh.shape[AXIS]
     context = jax.sharding.get_abstract_mesh()
     explicit = AxisType.Explicit in context.axis_types
+    sharded = is_sharded(mesh) and not explicit
     if not explicit:
         # Explicit axes would have every caller place the episodes by hand.
         automatic = (AxisType.Auto,) * len(mesh.axis_names)
@@ -189,8 +194,16 @@ def _over_devices(share: Callable[..., Any], mesh: Mesh | AbstractMesh) -> Calla
     def total(meta: Meta, episodes: Any, progress: Any) -> Any:
         tasks = _count(episodes)
         even = tasks % devices == 0
+        if sharded and not even:
+            raise InputError(
+                f"`episodes` held {tasks} tasks; over a mesh with an axis 'fsdp' it must be a "
+                f"multiple of {devices}."
+            )
 
         def local(meta: Meta, episodes: Any, progress: Any) -> Any:
+            if sharded:  # added up by the partitioner, which knows how the gradient is sharded
+                value, gradient = share(constrain(meta, mesh), (episodes, None), progress)
+                return jax.tree.map(lambda leaf: leaf[None], (value, constrain(gradient, mesh)))
             dealt = (episodes, None) if even else _deal(episodes, -(-tasks // devices))
             return _sum_over_devices(share(meta, dealt, progress))
 
@@ -201,13 +214,16 @@ def _over_devices(share: Callable[..., Any], mesh: Mesh | AbstractMesh) -> Calla
         arguments: tuple[Any, ...] = (meta, episodes, progress)
         if explicit:  # `jax.set_mesh` is in force: the caller's mesh, with the axes that it has
             arguments = tuple(map(_placed, arguments, specs))
-        return jax.shard_map(
+        sums = jax.shard_map(
             local,
             mesh=None if explicit else mesh,
             in_specs=specs,
-            out_specs=PartitionSpec(),
+            out_specs=PartitionSpec(AXIS) if sharded else PartitionSpec(),
+            # The partitioner has the other axes.
+            axis_names={AXIS} if sharded else set(),
             check_vma=False,
         )(*arguments)
+        return jax.tree.map(lambda leaf: leaf.sum(0), sums) if sharded else sums
 
     return total
 

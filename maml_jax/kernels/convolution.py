@@ -31,6 +31,7 @@ from maml_jax.kernels.jax_internals import (
     matmul_precision,
     set_batching,
     set_transposes,
+    vary_like,
 )
 from maml_jax.kernels.native import register
 
@@ -43,6 +44,7 @@ def convolve(
 ) -> Num[Array, "images rows columns filters"]:
     """The convolution of images with a kernel, padded by zeros on all sides."""
     dtype = jnp.result_type(x, w)
+    x, w = vary_like(x, w), vary_like(w, x)  # as a checked `shard_map` asks
     (_, high, wide, _), (height, width, _, _) = x.shape, w.shape
     geometry = Geometry((high, wide), (height, width), stride, padding, matmul_precision())
     return _output.bind(x.astype(dtype)[None], w.astype(dtype)[None], geometry=geometry)[0]

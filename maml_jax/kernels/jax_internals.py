@@ -12,6 +12,11 @@ import jax
 import jax.numpy as jnp
 from jax.core import ShapedArray, Tracer, eval_jaxpr
 from jax.custom_derivatives import SymbolicZero
+from jax.experimental.multihost_utils import (
+    broadcast_one_to_all,
+    process_allgather,
+    sync_global_devices,
+)
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -19,13 +24,16 @@ __all__ = [
     "Primitive",
     "SymbolicZero",
     "binary_operation",
+    "broadcast_one_to_all",
     "hoist",
     "in_forward_mode",
     "is_traced",
     "matmul_precision",
+    "process_allgather",
     "set_batching",
     "set_transposes",
     "settings",
+    "sync_global_devices",
     "vary_like",
 ]
 
@@ -113,7 +121,9 @@ def binary_operation(
     primitive = Primitive(name)
     primitive.def_impl(jax.jit(primitive.bind, static_argnames="geometry"))
     primitive.def_abstract_eval(
-        lambda a, b, *, geometry: ShapedArray(shape(a, b, geometry), a.dtype)
+        lambda a, b, *, geometry: ShapedArray(
+            shape(a, b, geometry), a.dtype, manual_axis_type=a.manual_axis_type
+        )
     )
     lowered = {
         platform: mlir.lower_fun(function, multiple_results=False)

@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 import optax
 
+from maml_jax.batching import hosts
 from maml_jax.data import TaskSource
 from maml_jax.errors import InputError, check_choice, check_count, check_seed
 from maml_jax.training.loop import Progress, on_one_device, run_updates
@@ -47,6 +48,7 @@ def train(
       callback: `callback(update, metrics, meta)`, called after each dispatch with the number of
         updates made, the means of their metrics, and a copy of the meta-parameters; training ends
         where it returns True. `mj.CSVLogger`, `mj.TensorBoardLogger` and `mj.WandbLogger` are some.
+        Of many hosts it is called in each.
       updates_per_dispatch: updates between two calls of `callback`, and between two log entries.
       chunk: the tasks that a device computes together, as in `mj.over_tasks`.
       nonfinite: what to do about an update whose loss or result is not finite: `"stop"` raises,
@@ -82,7 +84,8 @@ def train(
         log.append({"update": now.update, **now.metrics})
         if callback is None:
             return False
-        return bool(callback(now.update, now.metrics, on_one_device(now.state.meta)))
+        ends = callback(now.update, now.metrics, on_one_device(now.state.meta))
+        return hosts.any_host(bool(ends))
 
     state = run_updates(
         learner,

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import maml_jax as mj
 from benchmarks import hosts, hosts_worker
 from maml_jax.batching import hosts as together
+from maml_jax.cli import hosts as cli_hosts
 from maml_jax.cli import runtime_log
 
 
@@ -62,6 +64,14 @@ def test_a_kill_ends_both_and_the_run_goes_on(tmp_path, monkeypatch):
 def test_bad_hosts_are_refused(arguments, message):
     with pytest.raises(mj.InputError, match=message):
         mj.initialize_hosts(*arguments)
+
+
+def test_options_of_hosts_need_distributed():
+    for name, value in (("coordinator", "here:1"), ("process", 0), ("processes", 2)):
+        command = SimpleNamespace(hosts=cli_hosts.HostOptions(**{name: value}))
+        with pytest.raises(mj.InputError, match=f"`{name}` was {value}; it needs `distributed`"):
+            cli_hosts.join(command)
+    cli_hosts.join(SimpleNamespace())  # a command without such options
 
 
 RUNTIME = """\
