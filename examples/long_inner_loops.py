@@ -113,7 +113,8 @@ for way in ("mixed", "first_order"):
 # ## When even that is too much
 #
 # - **Fewer tasks at a time.** `mj.over_tasks(learner, chunk=4)` computes four tasks side by side
-#   and adds up the rest; the result is the same to rounding. `mj.tune` measures which chunk is fastest.
+#   and adds up the rest; the result is the same to rounding. `mj.tune` measures which chunk is
+#   fastest.
 # - **Fewer stored steps, or a shorter way back.** [`mj.bilevel`](../your-own-problem.md) takes a
 #   budget of stored steps, computing others anew, and truncation, which leaves the first ones out.
 # - **No loop at all.** [iMAML](../algorithms.md) takes the derivative at the minimum, by conjugate
