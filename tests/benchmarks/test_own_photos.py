@@ -11,9 +11,12 @@ def test_photos_are_coloured_and_of_many_sizes(tmp_path):
     make_photos(tmp_path / "photos", range(2), 3)
     files = sorted((tmp_path / "photos").rglob("*.jpg"))
     assert [file.parent.name for file in files] == ["thing-00"] * 3 + ["thing-01"] * 3
-    pictures = [Image.open(file) for file in files]
-    assert {picture.mode for picture in pictures} == {"RGB"}
-    assert len({picture.size for picture in pictures}) == 6
+    seen = set()
+    for file in files:
+        with Image.open(file) as picture:
+            seen.add((picture.format, picture.mode, picture.size))
+    assert {(form, mode) for form, mode, _ in seen} == {("JPEG", "RGB")}
+    assert len(seen) == 6
 
 
 def test_a_number_and_a_generator_decide_a_photo():
