@@ -95,7 +95,8 @@ def as_page(notebook, name, seconds):
             elif "image/png" in data:
                 figure = f"{name}_{len(files) + 1}.png"
                 files[figure] = base64.b64decode(data["image/png"])
-                parts.append(f"![What the cell above draws]({figure}){{ .figure }}")
+                width = int.from_bytes(files[figure][16:20]) // 2  # a PNG's, of doubled pixels
+                parts.append(f"![What the cell above draws]({figure}){{ .figure width={width} }}")
             elif "text/html" in data:
                 parts.append(f'<div class="shown">\n{data["text/html"]}\n</div>')
             elif "text/plain" in data:

@@ -120,10 +120,10 @@ right.legend()
 plt.show()
 
 # %% [markdown]
-# One inner step was trained; what a second and a third add is up to the method. A few hundred
-# updates say little about what each can reach in the end: the [results](../results.md) page has
-# long runs on Omniglot, by the protocol of each paper, and [algorithms](../algorithms.md) says what
-# each is for.
+# One inner step was trained; what a second and a third add is up to the method. A thousand updates
+# say little about what each can reach in the end: the [results](../results.md) page has long runs
+# on Omniglot, by the protocol of each paper, and [algorithms](../algorithms.md) says what each is
+# for.
 #
 # **Try it.** Add `"Reptile": mj.reptile(apply, inner_lr=0.4, inner_steps=5)` to the dictionary, or
 # an algorithm [of your own](../your-own-algorithm.md).

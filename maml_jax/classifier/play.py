@@ -161,7 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header(
             "Content-Security-Policy",
             "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-            "connect-src 'self'; frame-ancestors 'none'",
+            "connect-src 'self'; img-src data:; frame-ancestors 'none'",
         )
         self.end_headers()
         self.wfile.write(content)
