@@ -63,7 +63,8 @@ def _audit(jobs: Any, options: argparse.Namespace, words: list[str]) -> int:
     from parity.run_metadata import run_metadata
 
     started = time.monotonic()
-    found = run_all([job.run for job in jobs], [job.operation for job in jobs]) if jobs else []
+    names = [f"{job.stack} {job.operation}" for job in jobs]
+    found = run_all([job.run for job in jobs], names, options.processes) if jobs else []
     cells = [cell for of_one in found for cell in of_one]
     at_kinks = conventions() if options.kinks or options.all else []
     seconds = time.monotonic() - started
@@ -152,6 +153,12 @@ def _without_out(words: list[str]) -> list[str]:
     return words[:place] + words[place + 2 :]
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 1")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m parity.audit",
@@ -182,6 +189,9 @@ def _parser() -> argparse.ArgumentParser:
         help="in that module: the arguments, or a function that returns them (default: example)",
     )
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument(
+        "--processes", type=_positive, metavar="N", help="how many (default: one for each core)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the inputs (default: 0)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write that object to FILE")
