@@ -5,8 +5,8 @@ A page marks where a table belongs, and what stands between the two marks is rep
     <!-- audit: benchmarks/results/FILE.json -->
     <!-- end of table -->
 
-`conventions` is the other kind. `python -m parity.audit.page docs/audit.md`
-updates the page; a test checks that it is up to date.
+Other kinds are `conventions: FILE.json …` and `reproducer: OPERATION STACK MODE TRANSFORMATION`.
+`python -m parity.audit.page docs/audit.md` updates the page; a test checks that it is up to date.
 """
 
 import json
@@ -16,10 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from parity.audit.reproducer import reproducer
 from parity.page_tables import ROOT
 
 _END = "<!-- end of table -->"
-_MARK = re.compile(rf"(<!-- (audit|conventions): ([^>]+) -->\n).*?{_END}", re.DOTALL)
+_MARK = re.compile(rf"(<!-- (audit|conventions|reproducer): ([^>]+) -->\n).*?{_END}", re.DOTALL)
 _NOT_RIGHT = {"wrong": "**{error}**", "not supported": "–", "undecided": "?"}
 
 
@@ -38,8 +39,7 @@ def with_tables(text: str) -> str:
 
     def replacement(mark: re.Match[str]) -> str:
         begin, kind, names = mark.groups()
-        make: Callable[..., str] = audit_table if kind == "audit" else conventions_table
-        return f"{begin}{make(names.split())}\n{_END}"
+        return f"{begin}{_MAKE[kind](names.split())}\n{_END}"
 
     return _MARK.sub(replacement, text)
 
@@ -86,6 +86,20 @@ def conventions_table(names: list[str]) -> str:
         for r, name in zip(runs, names, strict=True)
     )
     return f"{table}\n\nOf {versions}; where both differ, in this order."
+
+
+def program(words: list[str]) -> str:
+    """The reproducer of a cell."""
+    operation, stack, mode, transformation = words
+    text = reproducer(operation, stack, mode, "float64", transformation)
+    return f"```python\n{text}\n```"
+
+
+_MAKE: dict[str, Callable[[list[str]], str]] = {
+    "audit": audit_table,
+    "conventions": conventions_table,
+    "reproducer": program,
+}
 
 
 def _marked(convention: dict[str, Any], field: str) -> str:
