@@ -65,12 +65,16 @@ def _audit(jobs: Any, options: argparse.Namespace, words: list[str]) -> int:
     started = time.monotonic()
     names = [f"{job.stack} {job.operation}" for job in jobs]
     found = run_all([job.run for job in jobs], names, options.processes) if jobs else []
-    cells = [cell for of_one in found for cell in of_one]
+    cells = [cell for of_one, _ in found for cell in of_one]
+    processor = sum(seconds for _, seconds in found)
     at_kinks = conventions() if options.kinks or options.all else []
     seconds = time.monotonic() - started
     shown = _without_out(words)
     results = run_metadata(" ".join(["python -m parity.audit", *shown]))
-    results |= audit_report.to_json(cells, at_kinks) | {"seconds": round(seconds, 1)}
+    results |= audit_report.to_json(cells, at_kinks) | {
+        "seconds": round(seconds, 1),
+        "processor_seconds": round(processor, 1),
+    }
     text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False)
     if options.out is not None:
         options.out.write_text(text + "\n", encoding="utf-8")
@@ -80,7 +84,8 @@ def _audit(jobs: Any, options: argparse.Namespace, words: list[str]) -> int:
         parts = [audit_report.table(cells), audit_report.details(cells)] if cells else []
         parts += [audit_report.conventions_table(at_kinks)] if at_kinks else []
         print("\n\n".join(part for part in parts if part))
-        print(f"\n{len(cells)} cells of {len(jobs)} operations in {seconds:.0f} s.")
+        took = f"{seconds:.0f} s, {processor:.0f} s of processors"
+        print(f"\n{len(cells)} cells of {len(jobs)} operations in {took}.")
     return int(any(cell.verdict == WRONG for cell in cells))
 
 
