@@ -3,7 +3,6 @@ PYTHON ?= python3
 NEWEST_PYTHON ?= $(shell .ci/newest-python)
 BIN := .venv/bin
 NEWEST := .venv-newest/bin
-DOCS := .venv-docs/bin
 PIP := -m pip install --quiet --disable-pip-version-check
 INSTALL := $(BIN)/python $(PIP) -c constraints.txt
 
@@ -35,13 +34,14 @@ lint: .venv/test-ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The site, into site/; a link without a target is an error.
-docs: .venv-docs/ready
-	NO_MKDOCS_2_WARNING=1 $(DOCS)/mkdocs build --strict --quiet
-	@echo "Open site/index.html, or run $(DOCS)/mkdocs serve."
+# The site, into site/: a link without a target is an error, and so is one in an example, which is run
+# where it or the package has changed.
+docs: .venv/docs-ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Open site/index.html, or run $(BIN)/mkdocs serve."
 
 clean:
-	rm -rf .venv .venv-newest .venv-docs site .mypy_cache .pytest_cache .ruff_cache .hypothesis .xla_cache
+	rm -rf .venv .venv-newest site .notebooks .mypy_cache .pytest_cache .ruff_cache .hypothesis .xla_cache
 
 .venv/demo-ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -59,9 +59,7 @@ clean:
 	$(NEWEST)/python $(PIP) -e '.[dev]'
 	touch $@
 
-# The API pages are read from the sources, so neither JAX nor this package is installed.
-.venv-docs/ready: pyproject.toml constraints.txt
-	test -x $(DOCS)/python || $(PYTHON) -m venv .venv-docs
-	$(DOCS)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['docs'], sep='\n')" > .venv-docs/requirements.txt
-	$(DOCS)/python $(PIP) -c constraints.txt -r .venv-docs/requirements.txt
+# The examples are run with what the tests have.
+.venv/docs-ready: .venv/test-ready
+	$(INSTALL) -e '.[dev,docs]'
 	touch $@

@@ -11,13 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import chart, floor, machine, options, peaks, results_table, runner, script
+from benchmarks import chart, floor, machine, options, own, peaks, results_table, runner, script
 from benchmarks.peers import BEFORE, REFERENCE
 from benchmarks.process import ROOT
 from benchmarks.workloads import Workload, to_json
-
-BUSY = 0.5
-"""The load average that brings a warning: other processes slow PyTorch's spinning threads most."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,11 +26,19 @@ def main(arguments: list[str] | None = None) -> int:
     file = options.checked_out(parser, given.out)
     before = options.checked_checkout(parser, given.before)
     device, name = options.chosen_device(parser, given.device)
-    peers = options.chosen_peers(parser, given.peers, given.quick, device)
-    workloads = options.chosen_workloads(parser, given.only, given.quick, device)
+    if given.workload is None:
+        if given.peer:
+            parser.error("argument --peer: it needs --workload; --peers names the built-in ones")
+        peers = options.chosen_peers(parser, given.peers, given.quick, device)
+        workloads = options.chosen_workloads(parser, given.only, given.quick, device)
+    else:
+        if given.only or given.peers or given.before:
+            parser.error("argument --workload: --only, --peers and --before are for the built-in")
+        _import_from_here()
+        workloads, peers = own.chosen(parser, given.workload, given.peer)
 
     load = machine.load_average()
-    if load is not None and load > BUSY:
+    if load is not None and load > results_table.BUSY:
         print(f"{parser.prog}: the load average is {load:.1f}; times will be off", file=sys.stderr)
     progress = _progress(sys.stderr)
     start = time.monotonic()
@@ -80,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{parser.prog}: {REFERENCE} gave no times; nothing written", file=sys.stderr)
         return 130 if interrupted else 1
     if file is None:
-        partial = given.quick or given.only or given.peers or given.repeats
+        partial = given.quick or given.only or given.peers or given.repeats or given.workload
         partial = partial or any(record["status"] == "skipped" for record in records)
         file = _default_file(now.date().isoformat(), name or device, bool(partial))
         file.parent.mkdir(exist_ok=True)
@@ -90,6 +95,14 @@ def main(arguments: list[str] | None = None) -> int:
     if interrupted:
         return 130
     return int(any(record["status"] in ("refused", "failed") for record in records))
+
+
+def _import_from_here() -> None:
+    """Have modules beside the user found, here and by the workers."""
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    known = os.environ.get("PYTHONPATH", "")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [here, known]))
 
 
 def _add_rates(results: dict[str, Any], workloads: list[Workload]) -> None:

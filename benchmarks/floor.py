@@ -28,7 +28,7 @@ two moments, read and written. All else could stay in cache.
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from benchmarks.workloads import MLP, Conv4, Network, Workload, flatten, make_inputs
+from benchmarks.workloads import MLP, Conv4, Network, Own, Workload, flatten, make_inputs
 
 
 class Products(NamedTuple):
@@ -59,6 +59,8 @@ def floor(workload: Workload, peaks: dict[str, Any]) -> dict[str, Any]:
 
 def multiply_adds(workload: Workload) -> int:
     """Of one meta-gradient."""
+    if isinstance(workload.network, Own):
+        return workload.network.multiply_adds
     products = forward(workload.network)
     ways = 1 if isinstance(workload.network, MLP) else workload.network.ways
     support, query = workload.shots * ways, workload.queries * ways
@@ -81,6 +83,8 @@ def bytes_moved(workload: Workload) -> int:
 
 def forward(network: Network) -> Products:
     """Of the network's convolutions and dense layers."""
+    if isinstance(network, Own):
+        raise TypeError("of a network of one's own, its author counts")
     if isinstance(network, MLP):
         layers = [n * m for n, m in pairwise((1, *network.hidden, 1))]
         return Products(sum(layers), layers[0])

@@ -89,6 +89,18 @@ def make_parser() -> script.Parser:
     add("--device", choices=("cpu", "gpu"), help="default: gpu if JAX sees one, else cpu")
     add("--only", metavar="A,B", help="the workloads with one of these texts in their name")
     add("--peers", metavar="A,B", help=f"these peers, beside {REFERENCE}")
+    add(
+        "--workload",
+        metavar="M:NAME",
+        help="a workload of your own instead, an own.OwnWorkload (docs/benchmark-your-own.md)",
+    )
+    add(
+        "--peer",
+        metavar="M:NAME",
+        action="append",
+        default=[],
+        help="your own step in PyTorch, timed on --workload; may be given again",
+    )
     add_before(parser)
     add("--repeats", metavar="N", type=_at_least_one, help="how many times to time each")
     add("--minutes", metavar="M", type=_positive, help="begin no workload after so long")
@@ -197,7 +209,8 @@ def as_command(options: argparse.Namespace, device: str) -> str:
     words = ["python", "-m", "benchmarks", "--device", device]
     words += ["--quick"] * options.quick
     words += ["--before", "DIR"] * (options.before is not None)
-    for option in ("only", "peers", "repeats", "minutes", "patience"):
+    words += [word for peer in options.peer for word in ("--peer", peer)]
+    for option in ("workload", "only", "peers", "repeats", "minutes", "patience"):
         value = getattr(options, option)
         text = f"{value:g}" if isinstance(value, float) else str(value)
         words += [] if value is None else [f"--{option}", text]

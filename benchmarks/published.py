@@ -21,7 +21,7 @@ from benchmarks import script
 from benchmarks.algorithms import config_as_json, train_or_resume
 from maml_jax import use_all_cores
 from maml_jax.training import metrics, runs
-from maml_jax.training.config import Config
+from maml_jax.training.config import Config, read_config
 from maml_jax.training.recipes import recipe
 
 TASKS = 1000
@@ -191,7 +191,7 @@ def main() -> int:
         if max((line["update"] for line in log), default=0) < config.updates:
             print(f"{run}: not trained to its end", file=sys.stderr)
             continue
-        rows.append(row_of(name, run, runs.read_config(run), options.test_seed))
+        rows.append(row_of(name, run, read_config(run), options.test_seed))
         print(table(rows[-1:]), file=sys.stderr)
     print(table(rows))
     script.write_record(options.out, "benchmarks.published", rows=rows)

@@ -16,7 +16,7 @@ from benchmarks import script
 from benchmarks.peers import REFERENCE
 from benchmarks.process import ROOT
 from benchmarks.results_table import origin
-from benchmarks.workloads import MLP, ResNet12, Workload, from_json
+from benchmarks.workloads import MLP, ResNet12, Workload, from_json, of_images
 
 BEGIN = "<!-- made by `python -m benchmarks.readme {files}` -->"
 END = "<!-- end of what was made -->"
@@ -120,6 +120,7 @@ def describe(workload: Workload) -> str:
     if isinstance(network, MLP):
         model, sizes = "sinusoid MLP", f"{workload.queries} queries"
     else:
+        network = of_images(network)
         size = f"{network.image_size}×{network.image_size}"
         if isinstance(network, ResNet12):
             model = f"ResNet-12, {size}"

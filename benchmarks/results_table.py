@@ -11,6 +11,8 @@ from typing import Any
 from benchmarks import script
 from benchmarks.peers import BEFORE, REFERENCE
 
+BUSY = 0.5
+"""The load average above which other processes slow what is timed, and the table says so."""
 HEADER = (
     "workload",
     "peer",
@@ -36,6 +38,7 @@ def markdown_table(results: dict[str, Any]) -> str:
     lines = [
         *script.markdown(HEADER, _rows(results), words=2),
         "",
+        *(f"**{line}**\n" for line in _busy(results)),
         f"{origin(results)} {NOTE[0].upper()}{NOTE[1:]}",
         "",
         *_floors(results),
@@ -60,7 +63,19 @@ def screen_table(results: dict[str, Any]) -> str:
         ]
         lines.append("  ".join([*names, *numbers]).rstrip())
     after = [*_floors(results), *_rates(results)]
-    return "\n".join([*lines, "", *after, "", origin(results), NOTE])
+    busy = _busy(results)
+    return "\n".join([*busy, *lines, "", *after, "", *busy, origin(results), NOTE])
+
+
+def _busy(results: dict[str, Any]) -> list[str]:
+    """A line where other processes had the machine too."""
+    load = results["method"].get("load_average_before")
+    if load is None or load <= BUSY:
+        return []
+    return [
+        f"Measured on a busy machine (load average {load:.1f} before it began): times are too "
+        "long, PyTorch's most, whose threads wait by spinning."
+    ]
 
 
 def _floors(results: dict[str, Any]) -> Iterable[str]:

@@ -3,7 +3,8 @@
 Claim: nothing but the peer's own framework is loaded when the clock runs, and the clock sees one
 whole step: from the call until its result is finished on the device.
 
-The first line on stdin is the job: `workload`, `module`, `device`, `seed`, `dtype`, `timed`. The
+The first line on stdin is the job: `workload`, `module`, `device`, `seed`, `dtype`, `timed`; a
+module may be followed by `#` and the `source` that its `prepare` takes. The
 answer's `status` is "ready" (with the loss, the gradient and, if timed, the first call's seconds)
 or "absent" (with a `reason`). Then each line `"run"` is answered by seconds per step, or of whole
 training per update, and `"finish"` by the peak memory.
@@ -18,6 +19,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import IO, Any
 
 import numpy as np
@@ -42,13 +44,14 @@ def serve(job: Mapping[str, Any], commands: IO[str], answers: IO[str]) -> None:
 
     workload = from_json(job["workload"])
     try:
-        peer = importlib.import_module(job["module"])
+        module, _, source = job["module"].partition("#")
+        peer = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("benchmarks", "maml_jax"):
             raise
         answer(status="absent", reason=f"no module named {error.name!r}")
         return
-    prepare = peer.prepare
+    prepare = partial(peer.prepare, source=source) if source else peer.prepare
     if workload.updates:
         if not hasattr(peer, "prepare_training"):
             answer(status="absent", reason="whole training is not written for it")
@@ -67,7 +70,11 @@ def serve(job: Mapping[str, Any], commands: IO[str], answers: IO[str]) -> None:
         answer(status="absent", reason=str(error))
         return
 
-    loss, gradient = program.result(program.check() if program.check else outputs)
+    try:
+        loss, gradient = program.result(program.check() if program.check else outputs)
+    except AbsentError as error:
+        answer(status="absent", reason=str(error))
+        return
     second_call_s, _ = _timed(program)
     step_s = second_call_s if second_call_s > WARM else _warm_up(program)
     calls = math.ceil(BATCH / step_s) if step_s < SHORT else 1

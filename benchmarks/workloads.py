@@ -9,6 +9,7 @@ several large steps from random weights amplify float32's rounding until no two 
 A new workload of a known network is one more entry of `WORKLOADS`.
 """
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
@@ -53,8 +54,24 @@ class ResNet12:
     kind: Literal["resnet12"] = "resnet12"
 
 
-Network: TypeAlias = Conv4 | MLP | ResNet12
-NETWORKS: dict[str, Callable[..., Network]] = {"conv4": Conv4, "mlp": MLP, "resnet12": ResNet12}
+@dataclass(frozen=True)
+class Own:
+    """What `--workload` names: a user's network and learner, and the episodes that go with them."""
+
+    source: str
+    """`module:NAME` of an `own.OwnWorkload`."""
+    multiply_adds: int = 0
+    """Of one meta-gradient, for the floor; 0: not counted."""
+    kind: Literal["own"] = "own"
+
+
+Network: TypeAlias = Conv4 | MLP | ResNet12 | Own
+NETWORKS: dict[str, Callable[..., Network]] = {
+    "conv4": Conv4,
+    "mlp": MLP,
+    "resnet12": ResNet12,
+    "own": Own,
+}
 
 
 @dataclass(frozen=True)
@@ -133,19 +150,49 @@ def from_json(fields: Mapping[str, Any]) -> Workload:
     return Workload(**{**fields, "network": NETWORKS[network["kind"]](**network)})
 
 
+def of_images(network: Network) -> Conv4 | ResNet12:
+    """The built-in network of images.
+
+    Raises:
+      TypeError: it is another, of which no images are made here.
+    """
+    if isinstance(network, Conv4 | ResNet12):
+        return network
+    raise TypeError(f"a network of images was wanted; this is of kind {network.kind}")
+
+
 def make_inputs(workload: Workload, seed: int, dtype: str = "float32") -> Inputs:
     """The workload's episodes and initial weights in `dtype`, labels in int32.
 
     They are drawn in float32, so that those in float64 are the same numbers.
     """
     rng, network = np.random.default_rng(seed), workload.network
-    if isinstance(network, MLP):
+    if isinstance(network, Own):
+        weights, *episodes = find(network.source).inputs(seed)
+        inputs = Inputs(weights, *(array[: workload.tasks] for array in episodes))
+    elif isinstance(network, MLP):
         inputs = Inputs(_mlp_weights(network, rng), *_sinusoids(workload, rng))
     elif isinstance(network, Conv4):
         inputs = Inputs(_conv4_weights(network, rng), *_images(workload, network, rng))
     else:
         inputs = Inputs(_resnet12_weights(network, rng), *_images(workload, network, rng))
     return _cast(inputs, np.dtype(dtype))
+
+
+def find(source: str) -> Any:
+    """The object that `module:NAME` names.
+
+    Raises:
+      ValueError: it is not of that form, or there is no such object.
+      ModuleNotFoundError: there is no such module, or it needs another.
+    """
+    module, colon, name = source.partition(":")
+    if not (module and colon and name):
+        raise ValueError(f"was {source!r}; it must be module:NAME")
+    found = importlib.import_module(module)
+    if not hasattr(found, name):
+        raise ValueError(f"was {source!r}; the module has no {name}")
+    return getattr(found, name)
 
 
 def make_images(network: Conv4 | ResNet12, seed: int, classes: int = 1100) -> Array:

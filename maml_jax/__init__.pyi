@@ -20,11 +20,13 @@ from .algorithms.reptile import reptile as reptile
 from .algorithms.scratch import scratch as scratch
 from .batching.devices import task_mesh as task_mesh
 from .batching.devices import use_all_cores as use_all_cores
+from .batching.hosts import initialize_hosts as initialize_hosts
 from .batching.over_tasks import over_tasks as over_tasks
 from .batching.tune import Plan as Plan
 from .batching.tune import tune as tune
 from .classifier.estimator import FewShotClassifier as FewShotClassifier
 from .errors import InputError as InputError
+from .problems.bilevel import bilevel as bilevel
 from .training.evaluate import Scores as Scores
 from .training.evaluate import evaluate as evaluate
 from .training.logs.csv import CSVLogger as CSVLogger

@@ -3,7 +3,7 @@
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import jax
-from jaxtyping import Array, Float, PyTree, Shaped
+from jaxtyping import Array, Float, Key, PyTree, Shaped
 
 Params: TypeAlias = PyTree[Array]
 """The weights of a network."""
@@ -13,6 +13,9 @@ Examples: TypeAlias = PyTree[Shaped[Array, "_ ..."]]
 """One array, or a pytree of arrays, whose leading axis counts the examples."""
 Scalar: TypeAlias = Float[Array, ""]
 Metrics: TypeAlias = dict[str, Scalar]
+RandomKey: TypeAlias = Key[Array, ""]
+Data: TypeAlias = PyTree[Array]
+"""What an objective is computed on: a `Batch`, or any pytree of arrays."""
 
 
 @runtime_checkable
@@ -55,13 +58,16 @@ class Episode(NamedTuple):
 class Adapt(Protocol):
     """Adaptation to one task."""
 
-    def __call__(self, meta: Meta, support: Batch, steps: int | None = None) -> Params:
+    def __call__(
+        self, meta: Meta, support: Data, steps: int | None = None, *, key: RandomKey | None = None
+    ) -> Params:
         """The network's weights after `steps` inner steps on the support set.
 
         Args:
           meta: the meta-parameters.
           support: the support set of one task, `[examples, …]`.
           steps: how many inner steps, at least 0; None: as many as in training.
+          key: what the inner objective draws from, for learners of `mj.bilevel`.
         """
 
 
@@ -100,7 +106,12 @@ class ValueAndGrad(Protocol):
     """The query loss of one task and its meta-gradient."""
 
     def __call__(
-        self, meta: Meta, episode: Episode, progress: float | Scalar = 1.0
+        self,
+        meta: Meta,
+        episode: Episode,
+        progress: float | Scalar = 1.0,
+        *,
+        key: RandomKey | None = None,
     ) -> tuple[tuple[Scalar, Metrics], Meta]:
         """`((query loss, metrics), meta-gradient)`.
 
@@ -108,6 +119,7 @@ class ValueAndGrad(Protocol):
           meta: the meta-parameters.
           episode: one task.
           progress: from 0 to 1 through training, for algorithms that have a schedule.
+          key: what the objectives draw from, for learners of `mj.bilevel`.
 
         Returns:
           The loss, the metrics (`loss`; `accuracy` where labels are classes) and the meta-gradient,
@@ -155,6 +167,8 @@ class MetaLearner(NamedTuple):
     """The loss that it learns by."""
     description: str
     """The algorithm and its main settings, for people."""
+    takes_key: bool = False
+    """Whether `adapt`, `trajectory` and `value_and_grad` take a `key`."""
 
     def __repr__(self) -> str:
         return f"MetaLearner({self.description})"

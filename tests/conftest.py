@@ -37,6 +37,17 @@ import pytest  # noqa: E402
 jax.config.update("jax_num_cpu_devices", 2)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """The tests of a file run in one process, which makes their fixtures once.
+
+    Larger groups, and smaller ones in long files, name themselves.
+    """
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.fixture
 def x64():
     """Double precision within the test."""
@@ -59,6 +70,25 @@ def mnist_dir(data_dir) -> Path:
     if not (data_dir / "mnist").is_dir():
         pytest.skip("MAML_JAX_DATA holds no folder mnist/")
     return data_dir
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Playwright's own Chromium, or else the system's; without either the test is skipped."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    options = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    with playwright.sync_playwright() as session:
+        found = next(filter(None, map(shutil.which, BROWSERS)), None)
+        own = session.chromium.executable_path
+        path = own if os.path.exists(own) else found
+        if path is None:
+            pytest.skip("there is no Chromium: `playwright install chromium` has one")
+        started = session.chromium.launch(executable_path=path, args=options)
+        yield started
+        started.close()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -3,9 +3,18 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 import maml_jax as mj
+
+
+def all_but_slow(values, *quick):
+    """The values as parameters of a test; all but the `quick` ones are slow.
+
+    Where a test compiles for seconds a value, those that differ most are enough for every change.
+    """
+    return [v if v in quick else pytest.param(v, marks=pytest.mark.slow) for v in values]
 
 
 def classification(tasks=None, ways=3, shots=2, queries=2, size=(6,), seed=0):

@@ -46,11 +46,12 @@ def blocks(page):
     return "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
 
 
-@pytest.mark.parametrize("page", ["get-started", "your-own-loss"])
+@pytest.mark.parametrize("page", ["get-started", "your-own-loss", "your-own-problem"])
 def test_pages_run_as_written(page):
     exec(blocks(page), {})  # noqa: S102
 
 
+@pytest.mark.slow  # a program starts and compiles
 def test_many_devices(tmp_path):
     """In a process of its own, for it makes every core a device."""
     code = f"{blocks('devices')}\nassert len(jax.devices()) == mj.use_all_cores()"

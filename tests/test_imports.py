@@ -18,6 +18,7 @@ LEARNING = set(LAYERS[:-1])
 MAY_IMPORT = {
     **{layer: set(LAYERS[:i]) for i, layer in enumerate(LAYERS)},
     "training": LEARNING | {"adapters", "data", "kernels", "models"},
+    "problems": {"core", "inner"},
     "exchange": LEARNING | {"adapters", "data", "models", "training"},
     "classifier": LEARNING | {"data", "training"},
     "report": LEARNING | {"data", "training"},
@@ -29,7 +30,16 @@ MAY_IMPORT = {
     "data": set(),
     # The module that is run, and the public surface, which lists what is everywhere.
     "__main__": {"cli"},
-    "__init__": {"adapters", "algorithms", "batching", "classifier", "data", "models", "training"},
+    "__init__": {
+        "adapters",
+        "algorithms",
+        "batching",
+        "classifier",
+        "data",
+        "models",
+        "problems",
+        "training",
+    },
     **dict.fromkeys(VOCABULARY, VOCABULARY),
 }
 BELOW_JAX = "kernels.jax_internals"

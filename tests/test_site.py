@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 TEXTS = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 ENTRIES = [
     entry
@@ -59,9 +60,9 @@ def public_names():
 
 def test_every_page_is_in_the_menu():
     menu = (ROOT / "mkdocs.yml").read_text("utf-8").split("\nnav:\n")[1].split("\n\n")[0]
-    assert sorted(re.findall(r"(\S+\.md)$", menu, re.MULTILINE)) == [
-        page.relative_to(DOCS).as_posix() for page in PAGES
-    ]
+    pages = [page.relative_to(DOCS).as_posix() for page in PAGES]
+    made = [f"examples/{source.stem}.md" for source in EXAMPLES]
+    assert sorted(re.findall(r"(\S+\.md)$", menu, re.MULTILINE)) == sorted(pages + made)
 
 
 @pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -70,6 +71,16 @@ def test_links_have_targets(page):
         path, _, anchor = link.partition("#")
         target = page.parent / path if path else page
         assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("source", EXAMPLES, ids=lambda source: source.stem)
+def test_links_of_examples_have_targets(source):
+    """They are those of a page in docs/examples/, which the site makes of the source."""
+    for link in re.findall(r"\]\((\.\./[^)\s]+)\)", source.read_text("utf-8")):
+        path, _, anchor = link.partition("#")
+        target = DOCS / path.removeprefix("../")
+        assert target.is_file(), link
         assert not anchor or anchor in anchors(target), link
 
 
@@ -90,9 +101,10 @@ def test_every_entry_is_there_and_has_a_docstring(package):
             assert path[-1] in WITHOUT_DOCSTRINGS or found.__doc__, entry
 
 
-@pytest.mark.slow  # it builds all pages
+@pytest.mark.slow  # it builds all pages, and runs the examples that have changed
 def test_the_site_builds(tmp_path):
-    pytest.importorskip("mkdocstrings", reason="mkdocstrings is not installed; see `make docs`")
+    for module in ("mkdocstrings", "jupytext", "nbclient", "ipykernel"):
+        pytest.importorskip(module, reason=f"{module} is not installed; see `make docs`")
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path],
         cwd=ROOT,

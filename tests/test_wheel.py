@@ -4,6 +4,7 @@ It is slow for it builds the wheel, and runs everything in processes of their ow
 """
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -11,7 +12,12 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import ImageOps
+
+from maml_jax.data.sets.omniglot import list_omniglot
+from maml_jax.training.metrics import confidence_95
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
@@ -111,6 +117,81 @@ def test_the_weights_that_ship_label_drawings(run, tmp_path, data_dir):
     right = [one["label"] in one["file"] for one in found]
     assert len(right) == 50
     assert sum(right) >= 45
+
+
+STRICT_TASKS = 200
+BY_CLASS = f"""
+import sys, time
+import jax, numpy as np
+import maml_jax as mj
+from maml_jax.training.metrics import confidence_95
+data = mj.data.load("omniglot", data_dir=sys.argv[1])
+tasks = data.tasks("test", ways=5, shots=1, queries=15).batch(jax.random.key(1), {STRICT_TASKS})
+x, y, query_x, query_y = map(np.asarray, (*tasks.support, *tasks.query))
+scores, seconds = [], []
+for number in range({STRICT_TASKS}):
+    start = time.perf_counter()
+    classifier = mj.FewShotClassifier.from_pretrained("omniglot-5w1s", invert=False)
+    found = classifier.fit(x[number], y[number]).predict(query_x[number])
+    seconds.append(time.perf_counter() - start)
+    scores.append(np.mean(found == query_y[number]))
+print(np.mean(scores), confidence_95(np.array(scores)), seconds[0], np.median(seconds))
+"""
+
+
+def card_of(name):
+    """Accuracy and half of its interval, in %, by the strict protocol of a card."""
+    card = (ROOT / f"maml_jax/weights/{name}/CARD.md").read_text(encoding="utf-8")
+    accuracy, interval = re.search(r"strict .*\| (\S+) ± (\S+) \|", card).groups()
+    return float(accuracy), float(interval)
+
+
+def agrees(accuracy, interval):
+    """Whether an accuracy in % is the card's: their difference's 95 % interval holds 0."""
+    card, its = card_of("omniglot-5w1s")
+    return abs(accuracy - card) <= math.hypot(interval, its)
+
+
+def test_the_weights_that_ship_are_as_good_as_their_card_says(run, data_dir):
+    """By the class, on new tasks of 1 drawing and 15 to label of each of five test characters."""
+    said = run("-c", BY_CLASS, str(data_dir))
+    accuracy, interval, cold, warm = map(float, said.split())
+    print(f"{100 * accuracy:.2f} ± {100 * interval:.2f} %, cold {cold:.1f} s, warm {warm:.3f} s")
+    assert interval < 0.01
+    assert agrees(100 * accuracy, 100 * interval), said
+
+
+COMMAND_TASKS = 40
+BY_COMMAND = """
+import contextlib, io, json, sys
+from pathlib import Path
+from maml_jax.cli import main
+for task in sorted(Path("tasks").iterdir()):
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        words = ["--support", str(task / "labelled"), "--images", str(task / "new"), "--json"]
+        assert main(["predict", "pretrained:omniglot-5w1s", *words]) == 0
+    rows = json.loads(said.getvalue())
+    print(sum(row["file"].split("/")[0] == row["label"] for row in rows) / len(rows))
+"""
+
+
+def test_the_command_is_as_good_as_the_card_says(run, tmp_path, data_dir):
+    """From the files of Omniglot as they come: dark strokes on white, 105 pixels a side."""
+    listing = list_omniglot(data_dir)
+    draw = np.random.default_rng(1)
+    for number in range(COMMAND_TASKS):
+        for name in draw.choice(sorted(listing.splits["test"]), 5, replace=False):
+            drawings = draw.permutation(20)[:16]
+            for place in drawings:
+                part = "labelled" if place == drawings[0] else "new"
+                folder = tmp_path / "tasks" / f"{number:02}" / part / name.replace("/", "-")
+                folder.mkdir(parents=True, exist_ok=True)
+                picture = listing.read(listing.classes[name][place])
+                ImageOps.invert(picture).save(folder / f"{place}.png")
+    scores = 100 * np.array(run("-c", BY_COMMAND).split(), float)
+    assert len(scores) == COMMAND_TASKS
+    assert agrees(scores.mean(), confidence_95(scores)), scores.mean()
 
 
 def test_a_cell_of_parity(run):

@@ -13,7 +13,7 @@ import maml_jax as mj
 from benchmarks.peers import Program
 from benchmarks.peers.jax_program import jax_program
 from benchmarks.peers.maml_jax_training import training_program
-from benchmarks.workloads import MLP, Conv4, Inputs, Network, Workload
+from benchmarks.workloads import MLP, Conv4, Inputs, Network, Workload, of_images
 from maml_jax.types import Loss, MetaLearner
 
 
@@ -46,6 +46,7 @@ def model_of(network: Network) -> nnx.Module:
     rngs = nnx.Rngs(0)
     if isinstance(network, MLP):
         return mj.models.MLP(1, network.hidden, 1, rngs=rngs)
+    network = of_images(network)
     if isinstance(network, Conv4):
         return mj.models.Conv4(
             network.ways,

@@ -15,7 +15,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from benchmarks.peers import CHECKED_UPDATES, META_LR, Program
 from benchmarks.peers.jax_program import peak_bytes, result
-from benchmarks.workloads import MLP, Inputs, Workload, make_images
+from benchmarks.workloads import MLP, Inputs, Workload, make_images, of_images
 from maml_jax import task_mesh
 from maml_jax.data.labelled import LabelledSet
 from maml_jax.data.sets.sinusoid import sample_sinusoid
@@ -78,6 +78,7 @@ def _source(workload: Workload) -> TaskSource:
         return TaskSource(
             None, lambda _, key: sample_sinusoid(key, workload.shots, workload.queries)
         )
+    network = of_images(network)
     images = make_images(network, seed=0)
     classes = len(images)
     data = LabelledSet(

@@ -16,7 +16,16 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.peers import CHECKED_UPDATES, META_LR, Program
 from benchmarks.peers.torch_program import Tensors, torch_inputs, torch_program
-from benchmarks.workloads import MLP, Array, Conv4, Inputs, ResNet12, Workload, make_images
+from benchmarks.workloads import (
+    MLP,
+    Array,
+    Conv4,
+    Inputs,
+    ResNet12,
+    Workload,
+    make_images,
+    of_images,
+)
 
 Backward: TypeAlias = Callable[[Workload, Tensors], Tensor]
 """`backward(workload, tensors) -> mean loss`; the gradient is then in the weights' `grad`."""
@@ -41,6 +50,7 @@ def training_program(
     if isinstance(network, MLP):
         dataset: Dataset[Task] = Sinusoids(workload.shots, workload.queries)
     else:
+        network = of_images(network)
         dataset = Images(make_images(network, seed=0), network, workload.shots, workload.queries)
     loader = DataLoader(
         dataset,

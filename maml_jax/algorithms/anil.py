@@ -3,6 +3,7 @@
 import optax
 
 from maml_jax.core.metagrad import Differentiate
+from maml_jax.core.objectives import supervised
 from maml_jax.core.rule import Adapts
 from maml_jax.core.unrolled import unrolled
 from maml_jax.inner import descent, inner_optimizer_from
@@ -37,7 +38,7 @@ def anil(
     head by its paths; the other arguments, result and errors are those of `maml`.
     """
     return unrolled(
-        apply,
+        supervised(apply, loss, query_loss, batch_size),
         descent(
             inner_optimizer_from(
                 inner_lr, inner_optimizer, differentiated=differentiate != "first_order"
@@ -46,8 +47,5 @@ def anil(
         ),
         name="anil",
         inner_steps=inner_steps,
-        loss=loss,
-        query_loss=query_loss,
         differentiate=differentiate,
-        batch_size=batch_size,
     )

@@ -4,6 +4,7 @@ import optax
 
 from maml_jax.algorithms.anil import is_head
 from maml_jax.core.metagrad import Differentiate
+from maml_jax.core.objectives import supervised
 from maml_jax.core.rule import Adapts
 from maml_jax.core.unrolled import unrolled
 from maml_jax.inner import descent, inner_optimizer_from, leaving_some
@@ -39,7 +40,7 @@ def boil(
     head.
     """
     return unrolled(
-        apply,
+        supervised(apply, loss, query_loss, batch_size),
         leaving_some(
             descent(
                 inner_optimizer_from(
@@ -51,8 +52,5 @@ def boil(
         ),
         name="boil",
         inner_steps=inner_steps,
-        loss=loss,
-        query_loss=query_loss,
         differentiate=differentiate,
-        batch_size=batch_size,
     )

@@ -3,6 +3,7 @@
 import optax
 
 from maml_jax.core.metagrad import Differentiate
+from maml_jax.core.objectives import supervised
 from maml_jax.core.rule import Adapts
 from maml_jax.core.unrolled import unrolled
 from maml_jax.errors import check_count, check_seed
@@ -59,12 +60,9 @@ def cavia(
         inner_lr, inner_optimizer, differentiated=differentiate != "first_order"
     )
     return unrolled(
-        apply,
+        supervised(apply, loss, query_loss, batch_size),
         context(optimizer, context_size, adapts, check_seed("seed", seed)),
         name="cavia",
         inner_steps=inner_steps,
-        loss=loss,
-        query_loss=query_loss,
         differentiate=differentiate,
-        batch_size=batch_size,
     )

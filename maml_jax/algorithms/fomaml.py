@@ -2,6 +2,7 @@
 
 import optax
 
+from maml_jax.core.objectives import supervised
 from maml_jax.core.rule import Adapts
 from maml_jax.core.unrolled import unrolled
 from maml_jax.inner import descent, inner_optimizer_from
@@ -28,12 +29,9 @@ def fomaml(
     Algorithms", 2018. Arguments, result and errors are those of `maml` without `differentiate`.
     """
     return unrolled(
-        apply,
+        supervised(apply, loss, query_loss, batch_size),
         descent(inner_optimizer_from(inner_lr, inner_optimizer), adapts),
         name="fomaml",
         inner_steps=inner_steps,
-        loss=loss,
-        query_loss=query_loss,
         differentiate="first_order",
-        batch_size=batch_size,
     )

@@ -3,6 +3,7 @@
 import optax
 
 from maml_jax.core.implicit import Solver, implicit
+from maml_jax.core.objectives import supervised
 from maml_jax.core.rule import Adapts
 from maml_jax.errors import check_number
 from maml_jax.inner import descent, inner_optimizer_from, proximal
@@ -60,18 +61,14 @@ def imaml(
         `damping`.
     """
     regularization = check_number("regularization", regularization, above_zero=True)
-    rule = descent(inner_optimizer_from(inner_lr, inner_optimizer), adapts)
     return implicit(
-        apply,
-        proximal(rule, regularization, adapts),
+        proximal(supervised(apply, loss, query_loss), regularization),
+        descent(inner_optimizer_from(inner_lr, inner_optimizer), adapts),
         name="imaml",
-        regularization=regularization,
+        scale=regularization,
         solver=solver,
         solver_steps=solver_steps,
         damping=damping,
         neumann_rate=neumann_rate,
         inner_steps=inner_steps,
-        adapts=adapts,
-        loss=loss,
-        query_loss=query_loss,
     )

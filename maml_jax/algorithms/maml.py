@@ -3,6 +3,7 @@
 import optax
 
 from maml_jax.core.metagrad import Differentiate
+from maml_jax.core.objectives import supervised
 from maml_jax.core.rule import Adapts
 from maml_jax.core.unrolled import unrolled
 from maml_jax.inner import descent, inner_optimizer_from
@@ -50,7 +51,7 @@ def maml(
         `inner_steps`, an unknown `differentiate`; from `init`, an `adapts` that matches nothing.
     """
     return unrolled(
-        apply,
+        supervised(apply, loss, query_loss, batch_size),
         descent(
             inner_optimizer_from(
                 inner_lr, inner_optimizer, differentiated=differentiate != "first_order"
@@ -59,8 +60,5 @@ def maml(
         ),
         name="maml",
         inner_steps=inner_steps,
-        loss=loss,
-        query_loss=query_loss,
         differentiate=differentiate,
-        batch_size=batch_size,
     )

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from maml_jax.core.metagrad import Differentiate
+from maml_jax.core.objectives import supervised
 from maml_jax.core.rule import Adapts
 from maml_jax.core.unrolled import unrolled
 from maml_jax.errors import InputError, check_count, check_number
@@ -81,14 +82,11 @@ def maml_plus_plus(
         adapts=adapts,
     )
     return unrolled(
-        apply,
+        supervised(apply, loss, query_loss, batch_size),
         rule,
         name="maml_plus_plus",
         inner_steps=steps,
-        loss=loss,
-        query_loss=query_loss,
         differentiate=differentiate,
-        batch_size=batch_size,
         step_weights=step_weights if multi_step_until else None,
     )
 

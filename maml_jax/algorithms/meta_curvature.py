@@ -3,6 +3,7 @@
 import optax
 
 from maml_jax.core.metagrad import Differentiate
+from maml_jax.core.objectives import supervised
 from maml_jax.core.rule import Adapts
 from maml_jax.core.unrolled import unrolled
 from maml_jax.inner import curvature, inner_optimizer_from
@@ -36,12 +37,9 @@ def meta_curvature(
       matrix}}}` with the axes `outputs`, `inputs` and `positions`, as far as a layer has them.
     """
     return unrolled(
-        apply,
+        supervised(apply, loss, query_loss, batch_size),
         curvature(inner_optimizer_from(inner_lr, inner_optimizer, differentiated=True), adapts),
         name="meta_curvature",
         inner_steps=inner_steps,
-        loss=loss,
-        query_loss=query_loss,
         differentiate=differentiate,
-        batch_size=batch_size,
     )

@@ -1,6 +1,7 @@
 """Meta-SGD."""
 
 from maml_jax.core.metagrad import Differentiate
+from maml_jax.core.objectives import supervised
 from maml_jax.core.rule import Adapts
 from maml_jax.core.unrolled import unrolled
 from maml_jax.errors import check_number
@@ -45,12 +46,9 @@ def meta_sgd(
       InputError: as `maml`.
     """
     return unrolled(
-        apply,
+        supervised(apply, loss, query_loss, batch_size),
         learned_rates(check_number("inner_lr", inner_lr), adapts),
         name="meta_sgd",
         inner_steps=inner_steps,
-        loss=loss,
-        query_loss=query_loss,
         differentiate=differentiate,
-        batch_size=batch_size,
     )

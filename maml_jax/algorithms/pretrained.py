@@ -23,6 +23,7 @@ from maml_jax.types import (
     MetaLearner,
     Metrics,
     Params,
+    RandomKey,
     Scalar,
 )
 
@@ -106,9 +107,13 @@ def pretrained(
         return head_input(meta["params"], x) @ classifier["kernel"] + classifier["bias"]
 
     def value_and_grad(
-        meta: Meta, episode: Episode, progress: float | Scalar = 1.0
+        meta: Meta,
+        episode: Episode,
+        progress: float | Scalar = 1.0,
+        *,
+        key: RandomKey | None = None,
     ) -> tuple[tuple[Scalar, Metrics], Meta]:
-        del progress
+        del progress, key
         x, y = jax.tree.map(lambda s, q: jnp.concatenate([s, q]), *episode)
 
         def total_loss(meta: Meta) -> tuple[Scalar, Examples]:
@@ -121,11 +126,15 @@ def pretrained(
             metrics["accuracy"] = accuracy(outputs, y)
         return (value, metrics), grads
 
-    def adapt(meta: Meta, support: Batch, steps: int | None = None) -> Params:
-        return tuned.adapt(weights(meta), support, steps)
+    def adapt(
+        meta: Meta, support: Batch, steps: int | None = None, *, key: RandomKey | None = None
+    ) -> Params:
+        return tuned.adapt(weights(meta), support, steps, key=key)
 
-    def trajectory(meta: Meta, support: Batch, steps: int | None = None) -> Params:
-        return tuned.trajectory(weights(meta), support, steps)
+    def trajectory(
+        meta: Meta, support: Batch, steps: int | None = None, *, key: RandomKey | None = None
+    ) -> Params:
+        return tuned.trajectory(weights(meta), support, steps, key=key)
 
     def classify(
         meta: Meta,

@@ -3,6 +3,7 @@
 import optax
 
 from maml_jax.core.metagrad import Differentiate
+from maml_jax.core.objectives import supervised
 from maml_jax.core.rule import Adapts
 from maml_jax.core.unrolled import unrolled
 from maml_jax.inner import descent, from_prototypes, inner_optimizer_from, without_head
@@ -60,12 +61,9 @@ def proto_maml(
         adapts,
     )
     return unrolled(
-        apply,
+        supervised(apply, loss, query_loss, batch_size),
         from_prototypes(rule, features or without_head(apply, head), head),
         name="proto_maml",
         inner_steps=inner_steps,
-        loss=loss,
-        query_loss=query_loss,
         differentiate=differentiate,
-        batch_size=batch_size,
     )

@@ -2,6 +2,7 @@
 
 import optax
 
+from maml_jax.core.objectives import supervised
 from maml_jax.core.unrolled import unrolled
 from maml_jax.inner import descent, from_prototypes, without_head
 from maml_jax.losses import softmax_cross_entropy
@@ -44,10 +45,8 @@ def protonet(
     """
     del inner_lr, inner_steps
     return unrolled(
-        apply,
+        supervised(apply, loss, query_loss),
         from_prototypes(descent(optax.sgd(0.0)), features or without_head(apply, head), head),
         name="protonet",
         inner_steps=0,
-        loss=loss,
-        query_loss=query_loss,
     )

@@ -3,6 +3,7 @@
 import optax
 
 from maml_jax.core.displaced import displaced
+from maml_jax.core.objectives import supervised
 from maml_jax.core.rule import Adapts
 from maml_jax.inner import descent, inner_optimizer_from
 from maml_jax.losses import softmax_cross_entropy
@@ -45,10 +46,8 @@ def reptile(
       InputError: as `maml`.
     """
     return displaced(
-        apply,
+        supervised(apply, loss, batch_size=batch_size),
         descent(inner_optimizer_from(inner_lr, inner_optimizer), adapts),
         name="reptile",
         inner_steps=inner_steps,
-        loss=loss,
-        batch_size=batch_size,
     )

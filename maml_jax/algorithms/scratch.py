@@ -7,7 +7,7 @@ import optax
 from maml_jax.algorithms.fomaml import fomaml
 from maml_jax.core.rule import Adapts
 from maml_jax.losses import softmax_cross_entropy
-from maml_jax.types import Apply, Episode, Loss, Meta, MetaLearner, Metrics, Scalar
+from maml_jax.types import Apply, Episode, Loss, Meta, MetaLearner, Metrics, RandomKey, Scalar
 
 
 def scratch(
@@ -40,9 +40,13 @@ def scratch(
     )
 
     def value_and_grad(
-        meta: Meta, episode: Episode, progress: float | Scalar = 1.0
+        meta: Meta,
+        episode: Episode,
+        progress: float | Scalar = 1.0,
+        *,
+        key: RandomKey | None = None,
     ) -> tuple[tuple[Scalar, Metrics], Meta]:
-        result, grads = learner.value_and_grad(meta, episode, progress)
+        result, grads = learner.value_and_grad(meta, episode, progress, key=key)
         return result, jax.tree.map(jnp.zeros_like, grads)
 
     description = learner.description.replace("fomaml", "scratch")

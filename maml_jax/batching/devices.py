@@ -16,9 +16,10 @@ AXIS = "tasks"
 
 
 class _Choice:
-    """What this process has chosen for a CPU of several cores."""
+    """What this process has chosen to deal tasks over."""
 
     all_cores = False
+    all_hosts = False
     told = False
 
 
@@ -54,29 +55,50 @@ def cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
+def use_all_hosts() -> None:
+    """Deal tasks over the devices of all processes from now on."""
+    _Choice.all_hosts = True
+
+
+def all_hosts() -> bool:
+    """Whether tasks are dealt over the devices of all processes."""
+    return _Choice.all_hosts
+
+
 def task_mesh(tasks: int) -> Mesh:
     """A mesh with the axis `tasks` for so many tasks.
 
     Of the local devices it has as many as make the largest share of a device the smallest: 5 tasks
-    over 4 devices would be dealt 2, 2, 1 and 0, so 3 devices do.
+    over 4 devices would be dealt 2, 2, 1 and 0, so 3 devices do. After `initialize_hosts` it has
+    the devices of all hosts, since each must take part.
 
     Args:
-      tasks: how many there are in a batch, at least 1.
+      tasks: how many there are in a batch, at least 1; over many hosts at least as many as devices.
     """
     check_count("tasks", tasks)
-    devices = jax.local_devices()
-    share = -(-tasks // len(devices))
-    count = -(-tasks // share)
+    if _Choice.all_hosts and jax.process_count() > 1:
+        devices, count = jax.devices(), jax.device_count()
+        if tasks < count:
+            raise InputError(
+                f"`tasks` was {tasks}; over {jax.process_count()} hosts with {count} devices it "
+                f"must be at least {count}."
+            )
+    else:
+        devices = jax.local_devices()
+        share = -(-tasks // len(devices))
+        count = -(-tasks // share)
     return jax.make_mesh((count,), (AXIS,), (AxisType.Auto,), devices=devices[:count])
 
 
 def default_mesh(tasks: int) -> Mesh | None:
-    """The mesh where the caller named none: all cores if `use_all_cores` was called, else none.
+    """The mesh where the caller named none: all hosts or all cores if they were chosen, else none.
 
     None also within a `shard_map`, whose caller has dealt the tasks already.
     """
     if jax.sharding.get_abstract_mesh().manual_axes:
         return None
+    if _Choice.all_hosts and jax.process_count() > 1:
+        return task_mesh(tasks)
     if not _Choice.all_cores:
         _tell_of_idle_cores()
         return None

@@ -14,7 +14,7 @@ from maml_jax.core.checks import check_episodes
 from maml_jax.core.entry import CheckedValueAndGrad
 from maml_jax.errors import InputError, check_count
 from maml_jax.kernels.jax_internals import vary_like
-from maml_jax.types import Episode, Meta, MetaLearner, Metrics, Scalar
+from maml_jax.types import Episode, Meta, MetaLearner, Metrics, RandomKey, Scalar
 
 
 @runtime_checkable
@@ -22,7 +22,12 @@ class Step(Protocol):
     """The mean over a batch of tasks."""
 
     def __call__(
-        self, meta: Meta, episodes: Episode, progress: float | Scalar = 1.0
+        self,
+        meta: Meta,
+        episodes: Episode,
+        progress: float | Scalar = 1.0,
+        *,
+        key: RandomKey | None = None,
     ) -> tuple[tuple[Scalar, Metrics], Meta]:
         """`((query loss, metrics), meta-gradient)`, each a mean over the tasks.
 
@@ -30,6 +35,7 @@ class Step(Protocol):
           meta: the meta-parameters.
           episodes: a batch of episodes, `[tasks, examples, …]`.
           progress: from 0 to 1 through training, for algorithms that have a schedule.
+          key: what the objectives of `mj.bilevel` draw from; each task gets its own part of it.
         """
 
 
@@ -62,21 +68,27 @@ def over_tasks(learner: MetaLearner, chunk: int | None = None, mesh: Mesh | None
         raise InputError(f"`mesh` had the axes {mesh.axis_names}; one must be named 'tasks'.")
 
     def step(
-        meta: Meta, episodes: Episode, progress: float | Scalar = 1.0
+        meta: Meta,
+        episodes: Episode,
+        progress: float | Scalar = 1.0,
+        *,
+        key: RandomKey | None = None,
     ) -> tuple[tuple[Scalar, Metrics], Meta]:
-        tasks = check_episodes(episodes)
-        if isinstance(learner.value_and_grad, CheckedValueAndGrad):
-            learner.value_and_grad.check_tasks(meta, episodes)
+        checked = learner.value_and_grad
+        tasks = check_episodes(episodes, of_batches=getattr(checked, "of_batches", True))
+        if isinstance(checked, CheckedValueAndGrad):
+            checked.check_tasks(meta, episodes)
+        keys = None if key is None else jax.random.split(key, tasks)
 
         def share(meta: Meta, dealt: Any, progress: Any) -> Any:
-            size = default_chunk(meta, dealt[0]) if chunk is None else chunk
+            size = default_chunk(meta, dealt[0][0]) if chunk is None else chunk
             sums = _sum(_one_task(learner, progress), meta, dealt, size)
             return jax.tree.map(lambda leaf: leaf / tasks, sums)
 
         devices = mesh or mesh_of(episodes) or default_mesh(tasks)
         if devices is None:
-            return share(meta, (episodes, None), progress)
-        return _over_devices(share, devices)(meta, episodes, jnp.asarray(progress))
+            return share(meta, ((episodes, keys), None), progress)
+        return _over_devices(share, devices)(meta, (episodes, keys), jnp.asarray(progress))
 
     return step
 
@@ -117,11 +129,12 @@ def _bytes(leaf: Any) -> int:
 
 
 def _one_task(learner: MetaLearner, progress: Any) -> Callable[[Meta, Any], Any]:
-    """What is summed over `(episodes, which of them count)`; None in the second: all count."""
+    """What is summed over `((episodes, keys), which of them count)`; None: no keys; all count."""
 
     def one_task(meta: Meta, one: Any) -> Any:
-        episode, counts = one
-        result = learner.value_and_grad(meta, episode, progress)
+        (episode, key), counts = one
+        given = {} if key is None else {"key": key}
+        result = learner.value_and_grad(meta, episode, progress, **given)
         if counts is None:
             return result
         return jax.tree.map(lambda leaf: jnp.where(counts, leaf, 0), result)
@@ -173,11 +186,11 @@ def _over_devices(share: Callable[..., Any], mesh: Mesh | AbstractMesh) -> Calla
         else:
             mesh = Mesh(mesh.devices, mesh.axis_names, axis_types=automatic)
 
-    def total(meta: Meta, episodes: Episode, progress: Any) -> Any:
+    def total(meta: Meta, episodes: Any, progress: Any) -> Any:
         tasks = _count(episodes)
         even = tasks % devices == 0
 
-        def local(meta: Meta, episodes: Episode, progress: Any) -> Any:
+        def local(meta: Meta, episodes: Any, progress: Any) -> Any:
             dealt = (episodes, None) if even else _deal(episodes, -(-tasks // devices))
             return _sum_over_devices(share(meta, dealt, progress))
 
@@ -203,7 +216,7 @@ def _placed(tree: Any, spec: PartitionSpec) -> Any:
     return jax.tree.map(lambda leaf: jax.reshard(leaf, spec), tree)
 
 
-def _deal(episodes: Episode, each: int) -> tuple[Episode, jax.Array]:
+def _deal(episodes: Any, each: int) -> tuple[Any, jax.Array]:
     """This device's part of all episodes, and which of them count.
 
     Beyond the last episode the first ones follow again, which another device counts.

@@ -82,7 +82,7 @@ def tune(
             "of the tasks, and pass its `chunk` to `over_tasks` in all."
         )
     budget_s = check_number("budget_s", budget_s)
-    tasks = check_episodes(episodes)
+    tasks = check_episodes(episodes, of_batches=False)  # which `over_tasks` checks
     if mesh is None:
         mesh = default_mesh(tasks)
     devices = 1 if mesh is None else mesh.shape.get(AXIS, 1)

@@ -19,7 +19,7 @@ from maml_jax.classifier.calibration import best_temperature
 from maml_jax.classifier.network import Network
 from maml_jax.data.pictures import FITS
 from maml_jax.errors import InputError, check_choice, check_count, check_number
-from maml_jax.training import runs
+from maml_jax.training import config, runs
 from maml_jax.types import Batch, Meta, MetaLearner
 
 BY_SUPPORT = "leave-one-out"
@@ -198,7 +198,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
           InputError: there is neither.
         """
         if not Path(path, storage.RECORD).is_file():
-            runs.read_config(Path(path))
+            config.read_config(Path(path))
             return cls(str(path))
         return storage.load(cls, Path(path))
 

@@ -27,13 +27,13 @@ def program() -> None:
 
 
 def main(
-    arguments: Sequence[str] | None = None, *, set_up: Callable[[], Any] = lambda: None
+    arguments: Sequence[str] | None = None, *, set_up: Callable[[Any], Any] = lambda _: None
 ) -> int:
     """Run the program.
 
     Args:
       arguments: what stands after the program's name; None: what the process was given.
-      set_up: called when the options have been read, before a command imports JAX.
+      set_up: called with the command when its options have been read, before it imports JAX.
 
     Returns:
       The exit code: 0; 1 where training failed; 2 for bad input; 130 after Ctrl-C.
@@ -46,11 +46,12 @@ def main(
     command = None
     try:
         require("tyro", "cli")
+        from maml_jax.cli import hosts
         from maml_jax.cli.parsing import parse
 
         command = parse(words)
-        set_up()
-        return command()
+        set_up(command)
+        return hosts.run(command)
     except InputError as error:
         say(f"maml-jax {words[0]}: {as_options(error, command)}")
         return 2
@@ -79,8 +80,11 @@ def _log_to_stderr() -> None:
         log.addHandler(StderrHandler())
 
 
-def _set_up_jax() -> None:
-    """Use all cores of a CPU, and keep compiled programs for the next time."""
+def _set_up_jax(command: Any = None) -> None:
+    """Join the hosts, use all cores of a CPU, and keep compiled programs for the next time."""
+    from maml_jax.cli import hosts
+
+    hosts.join(command)
     import jax
 
     from maml_jax.batching import use_all_cores

@@ -68,8 +68,12 @@ class Report:
     """How many tasks of the test split to evaluate for it."""
     out: Path | None = None
     """Write it to this new .html file; report.html in the folder of the run where not given."""
+    data: str | None = None
+    """Where the data of the run is now, by name or path, if it has moved."""
     data_dir: Path | None = None
     """The folder of the data's files; the one of training where not given."""
+    checkpoint: str = "latest"
+    """Which weights: those of the latest checkpoint, or of the best by validation."""
     seed: int = 0
     """Decides the tasks."""
 

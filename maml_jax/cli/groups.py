@@ -27,7 +27,7 @@ class ConfigOptions(_Groups):
         values = {
             field.name: tyro.MISSING
             for field in dataclasses.fields(cls)
-            if field.default is dataclasses.MISSING
+            if field.default is field.default_factory is dataclasses.MISSING
         }
         for name, group in GROUPS.items():
             fields = dataclasses.fields(group)

@@ -18,6 +18,7 @@ from maml_jax.cli.evaluate import Evaluate, Report
 from maml_jax.cli.messages import options, suggestion
 from maml_jax.cli.play import Play
 from maml_jax.cli.predict import Predict
+from maml_jax.cli.sweep import Sweep
 from maml_jax.cli.train import Resume, Train
 from maml_jax.cli.weights import Export, Import
 from maml_jax.errors import InputError
@@ -25,6 +26,7 @@ from maml_jax.training.recipes import RECIPES, recipe
 
 COMMANDS: dict[str, Any] = {
     "train": Train,
+    "sweep": Sweep,
     "evaluate": Evaluate,
     "predict": Predict,
     "play": Play,
@@ -56,7 +58,7 @@ def parse(words: list[str]) -> Any:
     names = _command_names(words, COMMANDS)
     program = " ".join(["maml-jax", *names])
     commands, defaults = dict(COMMANDS), {}
-    if names and names[0] in ("train", "import"):
+    if names and names[0] in ("train", "sweep", "import"):
         chosen, _ = _tyro(_Chosen, words[1:], program, with_help=False)
         if names == ["train"] and chosen.resume is not None:
             commands["train"] = Resume

@@ -6,7 +6,7 @@ import os
 import sys
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tyro.conf import FlagCreatePairsOff, Positional
@@ -26,7 +26,8 @@ class Predict:
     run: Positional[str]
     """The folder of a run, pretrained:NAME, or what --save wrote."""
     images: Path
-    """The pictures: a folder, a .zip, or one picture."""
+    """The pictures: a folder, a .zip, or one picture. Where folders have the names of labels, it is
+    counted how many are right."""
     support: Path | None = None
     """The labelled pictures: a folder or .zip with a folder for each class. What --save wrote has
     learned its own already."""
@@ -94,6 +95,8 @@ class Predict:
                         shown.append((name, picture, by_label))
                 bar.update(len(names))
         writer.close()
+        if writer.known:
+            say(f"{writer.right} of {writer.known} are right, where the folder is a label's")
         if self.html is not None:
             from maml_jax.classifier.sheet import page
 
@@ -169,9 +172,14 @@ def _labelled(place: Path) -> dict[str, list[Any]]:
 
 
 class _Writer:
-    """Predictions to standard output, as a table, CSV or JSON."""
+    """Predictions to standard output, as a table, CSV or JSON.
+
+    `right` counts the pictures that lie in a folder of their label's name, among the `known` in a
+    folder of any label's.
+    """
 
     def __init__(self, labels: list[str], form: str):
+        self.known = self.right = 0
         self._labels, self._form = labels, form
         self._rows: list[dict[str, Any]] = []
         self._csv = csv.writer(sys.stdout, lineterminator="\n")
@@ -181,6 +189,9 @@ class _Writer:
     def add(self, name: str, probabilities: Any) -> None:
         best = int(probabilities.argmax())
         label, probability = self._labels[best], float(probabilities[best])
+        folder = PurePosixPath(name).parent.as_posix()
+        self.known += folder in self._labels
+        self.right += folder == label
         if self._form == "csv":
             self._csv.writerow(
                 [name, label, f"{probability:.6f}", *(f"{p:.6f}" for p in probabilities)]

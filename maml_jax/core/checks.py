@@ -71,21 +71,22 @@ def check_batch(name: str, batch: Batch) -> None:
         raise InputError(f"{said}; there must be at least one example.")
 
 
-def check_episode(episode: Episode) -> None:
-    """An `InputError` where one of its two batches is wrong."""
+def check_episode(episode: Episode, *, of_batches: bool = True) -> None:
+    """An `InputError` where one of its two batches is wrong, or it is no episode."""
     if not isinstance(episode, Episode):
         raise InputError(
             f"`episode` was {shown(episode)}; it must be an `mj.Episode(support, query)`."
         )
-    check_batch("support", episode.support)
-    check_batch("query", episode.query)
+    if of_batches:
+        check_batch("support", episode.support)
+        check_batch("query", episode.query)
 
 
-def check_episodes(episodes: Any) -> int:
+def check_episodes(episodes: Any, *, of_batches: bool = True) -> int:
     """The number of tasks of a batch of episodes; an `InputError` where it is not the same in all.
 
     It may be any pytree, for learners of one's own; in an `Episode` the batches of a task are
-    checked too.
+    checked too, unless its two sets need not be `Batch`es.
     """
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(episodes)]
     lengths = {shape[0] if shape else None for shape in shapes}
@@ -96,7 +97,7 @@ def check_episodes(episodes: Any) -> int:
     (tasks,) = lengths
     if not tasks:
         raise InputError(f"{said}; {wanted}, of at least one task.")
-    if isinstance(episodes, Episode):
+    if of_batches and isinstance(episodes, Episode):
         one = first_task(episodes)
         try:
             check_episode(one)
@@ -157,14 +158,19 @@ def checked_loss(loss: Loss) -> Loss:
 
     def checked(outputs: Examples, y: Examples) -> Scalar:
         _check_broadcast(loss, outputs, y)
-        value = loss(outputs, y)
-        if np.shape(value) != ():
-            raise InputError(
-                f"`loss` returned {_types(value)}; it must return one number, a mean over examples."
-            )
-        return value
+        return check_scalar("loss", loss(outputs, y))
 
     return checked
+
+
+def check_scalar(name: str, value: Any) -> Scalar:
+    """`value`, or an `InputError` where what `name` returned is not one real number."""
+    dtype = _dtype(value)
+    if dtype is None or np.shape(value) != () or not jnp.issubdtype(dtype, jnp.floating):
+        raise InputError(
+            f"`{name}` returned {_types(value)}; it must return one number, a mean over examples."
+        )
+    return value
 
 
 def _check_broadcast(loss: Loss, outputs: Examples, y: Examples) -> None:

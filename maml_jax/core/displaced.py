@@ -3,41 +3,34 @@
 import jax
 import jax.numpy as jnp
 
-from maml_jax.core.checks import checked_loss
-from maml_jax.core.learner import inner_loop, learner_of, metrics_of
+from maml_jax.core.learner import inner_key, inner_loop, learner_of, outer_key
+from maml_jax.core.objectives import Problem, value_and_metrics
 from maml_jax.core.rule import InnerRule
-from maml_jax.losses import softmax_cross_entropy
-from maml_jax.types import Apply, Episode, Loss, Meta, MetaLearner, Metrics, Scalar
+from maml_jax.types import Episode, Meta, MetaLearner, Metrics, RandomKey, Scalar
 
 
-def displaced(
-    apply: Apply,
-    rule: InnerRule,
-    *,
-    name: str,
-    inner_steps: int,
-    loss: Loss = softmax_cross_entropy,
-    batch_size: int | None = None,
-) -> MetaLearner:
+def displaced(problem: Problem, rule: InnerRule, *, name: str, inner_steps: int) -> MetaLearner:
     r"""The learner whose meta-gradient is $\theta - \varphi_K$.
 
     Args:
-      apply: the model.
+      problem: the objectives; the outer one serves the metrics alone.
       rule: what adapts and how; its meta-parameters must be the weights.
       name: of the algorithm.
       inner_steps: K, at least 0.
-      loss: of the support set. The query set serves the metrics alone.
-      batch_size: examples of a step; None: the whole support set in each.
     """
-    loop = inner_loop(apply, rule, inner_steps, loss, "first_order", batch_size)
+    loop = inner_loop(problem, rule, inner_steps, "first_order")
 
     def value_and_grad(
-        meta: Meta, episode: Episode, progress: float | Scalar = 1.0
+        meta: Meta,
+        episode: Episode,
+        progress: float | Scalar = 1.0,
+        *,
+        key: RandomKey | None = None,
     ) -> tuple[tuple[Scalar, Metrics], Meta]:
-        fast = loop(meta, episode.support, progress=progress).last
-        outputs = apply(fast, episode.query.x)
-        value = checked_loss(loss)(outputs, episode.query.y)
+        fast = loop(meta, episode.support, None, progress, inner_key(key)).last
+        after = outer_key(key, loop.inner_steps)
+        value, metrics = value_and_metrics(problem.outer, fast, meta, episode.query, after)
         grads = jax.tree.map(jnp.subtract, meta, fast)
-        return (value, metrics_of(value, outputs, episode.query)), grads
+        return (value, {"loss": value, **metrics}), grads
 
-    return learner_of(loop, value_and_grad, name)
+    return learner_of(loop, problem, value_and_grad, name)

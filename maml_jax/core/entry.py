@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from maml_jax.core.checks import (
+    check_arrays,
     check_axis_of_examples,
     check_batch,
     check_beside,
@@ -24,6 +25,7 @@ from maml_jax.errors import InputError, check_count
 from maml_jax.kernels.jax_internals import in_forward_mode, vary_like
 from maml_jax.types import (
     Batch,
+    Data,
     Episode,
     Examples,
     Loss,
@@ -31,6 +33,7 @@ from maml_jax.types import (
     MetaLearner,
     Metrics,
     Params,
+    RandomKey,
     Scalar,
     ValueAndGrad,
 )
@@ -40,7 +43,7 @@ StartOutputs = Callable[[Meta, Batch, Examples], Examples]
 
 
 class _Labels(NamedTuple):
-    """What labels must be."""
+    """What a batch and its labels must be."""
 
     loss: Loss
     outputs: StartOutputs
@@ -48,13 +51,14 @@ class _Labels(NamedTuple):
     """Whether they must be classes even where the loss takes others."""
 
     def check(
-        self, name: str, meta: Meta, support: Batch, batch: Batch, y: Examples | None = None
+        self, name: str, meta: Meta, support: Batch, batch: Batch, labels: Batch | None = None
     ) -> None:
         """An `InputError` where `batch` has no axis of examples, or labels that are no classes.
 
-        `y` has the labels, of any shape, where those of `batch` are shapes alone.
+        `labels` holds them, of any shape, where those of `batch` are shapes alone.
         """
-        y = batch.y if y is None else y
+        check_batch(name, batch)
+        y = batch.y if labels is None else labels.y
         if self.needs_classes:
             check_integers(f"{name}.y", y)
         with_classes = self.needs_classes or takes_classes(self.loss)
@@ -68,30 +72,53 @@ class _Labels(NamedTuple):
                 check_labels(f"{name}.y", y, outputs.shape[-1])
 
 
+class _Arrays(NamedTuple):
+    """Where objectives of one's own take any pytree: it must be of arrays."""
+
+    def check(
+        self, name: str, meta: Meta, support: Data, batch: Data, labels: Data | None = None
+    ) -> None:
+        """An `InputError` where a leaf of `batch` is no array."""
+        del meta, support, labels
+        check_arrays(name, batch)
+
+
 @dataclass(frozen=True, eq=False)
 class CheckedValueAndGrad:
     """As `types.ValueAndGrad`."""
 
     compiled: ValueAndGrad
     meta_keys: tuple[str, ...]
-    of_support: _Labels
-    of_query: _Labels
+    takes_key: bool
+    of_support: _Labels | _Arrays
+    of_query: _Labels | _Arrays
 
     def __call__(
-        self, meta: Meta, episode: Episode, progress: float | Scalar = 1.0
+        self,
+        meta: Meta,
+        episode: Episode,
+        progress: float | Scalar = 1.0,
+        *,
+        key: RandomKey | None = None,
     ) -> tuple[tuple[Scalar, Metrics], Meta]:
         check_meta(meta, self.meta_keys)
-        check_episode(episode)
+        check_episode(episode, of_batches=self.of_batches)
+        _check_key(self.takes_key, key)
         self._check(meta, episode)
         # Marked before it is differentiated: the meta-gradient is that of this task alone.
-        return self.compiled(vary_like(meta, episode), episode, progress)
+        return self.compiled(vary_like(meta, episode), episode, progress, **_given(key))
+
+    @property
+    def of_batches(self) -> bool:
+        """Whether support and query set must be `Batch`es."""
+        return isinstance(self.of_support, _Labels)
 
     def check_tasks(self, meta: Meta, episodes: Episode) -> None:
         """The same checks of a batch of episodes, whose labels are known before they are dealt."""
         check_meta(meta, self.meta_keys)
-        self._check(meta, first_task(episodes), episodes.support.y, episodes.query.y)
+        self._check(meta, first_task(episodes), *episodes)
 
-    def _check(self, meta: Meta, one: Episode, *labels: Examples) -> None:
+    def _check(self, meta: Meta, one: Episode, *labels: Data) -> None:
         of_support, of_query = labels or (None, None)
         self.of_support.check("support", meta, one.support, one.support, of_support)
         self.of_query.check("query", meta, one.support, one.query, of_query)
@@ -124,16 +151,26 @@ def entry_points(
         that is something else.
     """
     start_outputs = jax.jit(start_outputs)  # of which JAX remembers the shapes
-    labels = _Labels(learner.loss, start_outputs, needs_classes)
     training = start_outputs if training_outputs is None else jax.jit(training_outputs)
-    apply = learner.predict
+    apply, takes_key = learner.predict, learner.takes_key
+    of_support, in_training, of_query = (
+        (
+            _Labels(learner.loss, start_outputs, needs_classes),
+            _Labels(learner.loss, training, needs_classes),
+            _Labels(learner.loss if query_loss is None else query_loss, training),
+        )
+        if not takes_key
+        else (_Arrays(),) * 3
+    )
 
-    def check(meta: Meta, support: Batch, steps: int | None) -> int | None:
+    def check(
+        meta: Meta, support: Data, steps: int | None, key: RandomKey | None = None
+    ) -> int | None:
         steps = None if steps is None else check_count("steps", steps, least=0)
         check_meta(meta, meta_keys)
-        check_batch("support", support)
         _check_mode(reverse_only(steps), (meta, support))
-        labels.check("support", meta, support, support)
+        _check_key(takes_key, key)
+        of_support.check("support", meta, support, support)
         return steps
 
     def init(params: Params) -> Meta:
@@ -147,13 +184,17 @@ def entry_points(
     )
     predict_compiled = jax.jit(lambda fast, x: apply(fast, x), inline=True)
 
-    def adapt(meta: Meta, support: Batch, steps: int | None = None) -> Params:
-        steps = check(meta, support, steps)
-        return adapt_compiled(vary_like(meta, support), support, steps)
+    def adapt(
+        meta: Meta, support: Data, steps: int | None = None, *, key: RandomKey | None = None
+    ) -> Params:
+        steps = check(meta, support, steps, key)
+        return adapt_compiled(vary_like(meta, support), support, steps, **_given(key))
 
-    def trajectory(meta: Meta, support: Batch, steps: int | None = None) -> Params:
-        steps = check(meta, support, steps)
-        return trajectory_compiled(vary_like(meta, support), support, steps)
+    def trajectory(
+        meta: Meta, support: Data, steps: int | None = None, *, key: RandomKey | None = None
+    ) -> Params:
+        steps = check(meta, support, steps, key)
+        return trajectory_compiled(vary_like(meta, support), support, steps, **_given(key))
 
     def predict(fast: Params, x: Examples, /) -> Examples:
         return predict_compiled(fast, x)
@@ -181,10 +222,25 @@ def entry_points(
         value_and_grad=CheckedValueAndGrad(
             jax.jit(learner.value_and_grad, inline=True),
             meta_keys,
-            _Labels(learner.loss, training, needs_classes),
-            _Labels(learner.loss if query_loss is None else query_loss, training),
+            takes_key,
+            in_training,
+            of_query,
         ),
     )
+
+
+def _given(key: RandomKey | None) -> dict[str, RandomKey]:
+    """The keyword, for learners that have it."""
+    return {} if key is None else {"key": key}
+
+
+def _check_key(takes_key: bool, key: RandomKey | None) -> None:
+    """An `InputError` where a key would be ignored."""
+    if key is not None and not takes_key:
+        raise InputError(
+            "`key` was given, and this learner's loss draws nothing; `mj.bilevel` takes objectives "
+            "that do."
+        )
 
 
 def _check_mode(reverse_only: bool, tree: Any) -> None:

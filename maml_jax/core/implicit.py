@@ -5,70 +5,66 @@ from typing import Any, Literal, TypeAlias, get_args
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 
-from maml_jax.core.checks import checked_loss
-from maml_jax.core.learner import inner_loop, learner_of, metrics_of
-from maml_jax.core.rule import Adapts, Fast, Frozen, InnerRule, ParamFilter
+from maml_jax.core.learner import inner_key, inner_loop, learner_of, outer_key
+from maml_jax.core.loop import Minimizer
+from maml_jax.core.objectives import Problem, value_and_metrics
+from maml_jax.core.rule import Fast, InnerRule
 from maml_jax.core.solvers import conjugate_gradients, neumann
 from maml_jax.errors import check_choice, check_count, check_number
-from maml_jax.losses import softmax_cross_entropy
-from maml_jax.types import Apply, Episode, Examples, Loss, Meta, MetaLearner, Metrics, Scalar
+from maml_jax.types import Data, Episode, Meta, MetaLearner, Metrics, Params, RandomKey, Scalar
 
 Solver: TypeAlias = Literal["cg", "neumann"]
 
 
 def implicit(
-    apply: Apply,
+    problem: Problem,
     rule: InnerRule,
     *,
     name: str,
-    regularization: float,
-    solver: Solver,
-    solver_steps: int,
-    damping: float,
-    neumann_rate: float,
     inner_steps: int,
-    adapts: Adapts | None = None,
-    loss: Loss = softmax_cross_entropy,
-    query_loss: Loss | None = None,
+    minimizer: Minimizer | None = None,
+    solver: Solver = "cg",
+    solver_steps: int,
+    damping: float = 0.0,
+    neumann_rate: float = 1.0,
+    scale: float = 1.0,
 ) -> MetaLearner:
     r"""The learner that differentiates the minimum $\varphi^*$ itself.
 
-    With $\varphi^* = \arg\min_\varphi L_S(\varphi) + \tfrac\lambda2\lVert\varphi-\theta\rVert^2$,
+    With $\varphi^* = \arg\min_\varphi L_S(\varphi, \theta)$, where $\nabla_\varphi L_S = 0$,
 
-    $$\left(I + \tfrac1\lambda \nabla^2 L_S(\varphi^*)\right) v = \nabla L_Q(\varphi^*)$$
+    $$\nabla^2_\varphi L_S(\varphi^*, \theta)\, v = \nabla_\varphi L_Q(\varphi^*, \theta), \qquad
+      \text{meta-gradient} = \partial_\theta L_Q - \partial_\theta (v^\top \nabla_\varphi L_S)$$
 
-    gives the meta-gradient $v$ of the weights that adapt; a weight ψ that does not has
-    $\partial_\psi L_Q - \tfrac1\lambda\,v^\top\partial_\psi\nabla_\varphi L_S$. The metric
-    `solver_residual` is the norm of the equation's residual over that of its right side.
+    The metric `solver_residual` is the norm of the equation's residual over that of its right side.
 
     Args:
-      apply: the model.
-      rule: the steps towards φ*, of the regularised loss (`inner.proximal`); its meta-parameters
-        must be the weights.
+      problem: the objectives. In $\theta$ the inner one must depend on more than where it starts.
+      rule: what adapts, from where, and the steps towards φ*.
       name: of the algorithm.
-      regularization: λ, above 0.
-      solver: `"cg"`, conjugate gradients, as far as the matrix is positive along them; or
-        `"neumann"`, v ← v + η(b − Av).
-      solver_steps: how many iterations, at least 1.
-      damping: added to the matrix as a multiple of the identity, for Hessians that are not
-        positive.
-      neumann_rate: η; 1 is the Neumann series, which converges where λ is above every eigenvalue.
       inner_steps: steps towards φ*.
-      adapts: that of `rule`.
-      loss: of the support set, and of the query set where `query_loss` is None.
-      query_loss: the meta-objective.
+      minimizer: takes the place of the steps.
+      solver: `"cg"`, conjugate gradients, as far as the matrix is positive along them; or
+        `"neumann"`, v ← v + η(b − Av)/s.
+      solver_steps: how many iterations, at least 1.
+      damping: added to the matrix as a multiple of s, for Hessians that are not positive.
+      neumann_rate: η.
+      scale: s, the matrix where the loss of the support set has no curvature: λ for a term
+        $\tfrac\lambda2\lVert\varphi-\theta\rVert^2$.
 
     Raises:
-      InputError: λ or η not above 0, an unknown `solver`, no `solver_steps`, negative `damping`.
+      InputError: s or η not above 0, an unknown `solver`, no `solver_steps`, negative `damping`.
     """
-    regularization = check_number("regularization", regularization, above_zero=True)
+    scale = check_number("scale", scale, above_zero=True)
     neumann_rate = check_number("neumann_rate", neumann_rate, above_zero=True)
     check_choice("solver", solver, get_args(Solver))
     solver_steps = check_count("solver_steps", solver_steps)
     damping = check_number("damping", damping)
-    loop = inner_loop(apply, rule, inner_steps, loss, "first_order", None)
-    objective = loss if query_loss is None else query_loss
+    loop = inner_loop(problem, rule, inner_steps, "first_order", minimizer=minimizer)
+
+    start = jnp.zeros((), jnp.int32)
 
     def solve(matrix: Any, b: Fast) -> Fast:
         if solver == "neumann":
@@ -76,39 +72,69 @@ def implicit(
         flat = jax.tree.map(lambda leaf: leaf / (1 + damping), b)  # the solution without curvature
         return conjugate_gradients(matrix, b, solver_steps, otherwise=flat)
 
-    def value_and_grad(
-        meta: Meta, episode: Episode, progress: float | Scalar = 1.0
-    ) -> tuple[tuple[Scalar, Metrics], Meta]:
-        fast, frozen, *_ = loop(meta, episode.support, progress=progress)
-        start = jnp.zeros((), jnp.int32)
+    def adapt(
+        meta: Meta, support: Data, steps: int | None = None, *, key: RandomKey | None = None
+    ) -> Params:
+        """The weights at the minimum, whose derivative is the minimum's, in both modes."""
+        fast, frozen, *_ = loop(meta, support, steps, key=inner_key(key))
+        if steps == 0:
+            return rule.weights(fast, frozen, start)
+        context = frozen, problem.step_batch(support, start, 1), start
+        gradient = jax.grad(loop.loss(meta, inner_key(key), {}))
 
-        def query(fast: Fast, frozen: Frozen) -> tuple[Scalar, Examples]:
-            outputs = apply(rule.weights(fast, frozen, start), episode.query.x)
-            return checked_loss(objective)(outputs, episode.query.y), outputs
+        def tangents(hessian: Any, b: Fast) -> Fast:
+            def by_solver(matvec: Any, b: Fast) -> Fast:
+                def matrix(v: Fast) -> Fast:
+                    return jax.tree.map(lambda v, hv: damping * v + hv / scale, v, matvec(v))
 
-        (value, outputs), (b, direct) = jax.value_and_grad(query, (0, 1), has_aux=True)(
-            fast, frozen
+                return jax.tree.map(lambda leaf: leaf / scale, solve(matrix, b))
+
+            return lax.custom_linear_solve(hessian, b, by_solver, symmetric=True)
+
+        fast = lax.custom_root(
+            lambda fast: gradient(fast, context),
+            lax.stop_gradient(fast),
+            lambda _, fast: fast,
+            tangents,
         )
+        return rule.weights(fast, frozen, start)
 
-        def support(fast: Fast, frozen: Frozen) -> Scalar:
-            return loop.support_loss(fast, (frozen, episode.support, start))
+    def value_and_grad(
+        meta: Meta,
+        episode: Episode,
+        progress: float | Scalar = 1.0,
+        *,
+        key: RandomKey | None = None,
+    ) -> tuple[tuple[Scalar, Metrics], Meta]:
+        support, query = episode
+        fast = loop(meta, support, None, progress, inner_key(key)).fast
+        after = outer_key(key, loop.inner_steps)
+        batch = problem.step_batch(support, start, 1)
 
-        gradients = jax.grad(support, (0, 1))
+        def outer(fast: Fast, meta: Meta) -> tuple[Scalar, Metrics]:
+            _, frozen, _ = rule.start(meta, support, jnp.asarray(progress))
+            weights = rule.weights(fast, frozen, start)
+            return value_and_metrics(problem.outer, weights, meta, query, after)
 
-        def products(v: Fast) -> tuple[Fast, Frozen]:
-            """The products of v with the Hessian and with the mixed second derivative."""
-            return jax.jvp(lambda fast: gradients(fast, frozen), (fast,), (v,))[1]
+        def inner(fast: Fast, meta: Meta) -> Scalar:
+            _, frozen, _ = rule.start(meta, support, jnp.asarray(progress))
+            return loop.loss(meta, inner_key(key), {})(fast, (frozen, batch, start))
+
+        (value, metrics), (b, direct) = jax.value_and_grad(outer, (0, 1), has_aux=True)(fast, meta)
+
+        def product(of: int, v: Fast) -> Any:
+            """The product of v with the inner gradient's derivative in `fast`, or in `meta`."""
+            return jax.jvp(lambda fast: jax.grad(inner, of)(fast, meta), (fast,), (v,))[1]
 
         def matrix(v: Fast) -> Fast:
-            curved, _ = products(v)
-            return jax.tree.map(lambda v, hv: (1 + damping) * v + hv / regularization, v, curved)
+            return jax.tree.map(lambda v, hv: damping * v + hv / scale, v, product(0, v))
 
         v = solve(matrix, b)
         residual = jax.tree.map(jnp.subtract, b, matrix(v))
-        crossed = jax.tree.map(lambda d, c: d - c / regularization, direct, products(v)[1])
-        metrics = metrics_of(value, outputs, episode.query)
+        grads = jax.tree.map(lambda d, c: d - c / scale, direct, product(1, v))
         size = optax.tree.norm(b)
+        metrics = {"loss": value, **metrics}
         metrics["solver_residual"] = optax.tree.norm(residual) / jnp.where(size > 0, size, 1)
-        return (value, metrics), ParamFilter(adapts).join(v, crossed)
+        return (value, metrics), grads
 
-    return learner_of(loop, value_and_grad, name, objective)
+    return learner_of(loop, problem, value_and_grad, name, adapt)

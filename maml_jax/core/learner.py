@@ -7,52 +7,86 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, PyTree
 
+from maml_jax.core.checkpointing import Policy
 from maml_jax.core.entry import entry_points
-from maml_jax.core.loop import InnerLoop
+from maml_jax.core.loop import InnerLoop, Minimizer
 from maml_jax.core.metagrad import Differentiate
+from maml_jax.core.objectives import Problem
 from maml_jax.core.rule import InnerRule
-from maml_jax.errors import check_choice, check_count
-from maml_jax.losses import accuracy, is_classification
+from maml_jax.errors import InputError, check_choice, check_count
 from maml_jax.types import (
+    Adapt,
     Apply,
     Batch,
+    Data,
     Examples,
-    Loss,
     Meta,
     MetaLearner,
-    Metrics,
     Params,
-    Scalar,
+    RandomKey,
     ValueAndGrad,
 )
 
 
 def inner_loop(
-    apply: Apply,
+    problem: Problem,
     rule: InnerRule,
     inner_steps: int,
-    loss: Loss,
     differentiate: Differentiate,
-    batch_size: int | None,
+    *,
+    stored_steps: int | None = None,
+    last_steps: int | None = None,
+    step_policy: Policy | None = None,
+    minimizer: Minimizer | None = None,
 ) -> InnerLoop:
     """The loop, its arguments checked."""
     inner_steps = check_count("inner_steps", inner_steps, least=0)
     check_choice("differentiate", differentiate, get_args(Differentiate))
-    if batch_size is not None:
-        batch_size = check_count("batch_size", batch_size)
-    return InnerLoop(apply, rule, inner_steps, loss, differentiate, batch_size)
+    if stored_steps is not None:
+        stored_steps = check_count("stored_steps", stored_steps, least=2)
+    if last_steps is not None:
+        last_steps = check_count("last_steps", last_steps, least=0)
+    return InnerLoop(
+        problem.inner,
+        rule,
+        inner_steps,
+        problem.step_batch,
+        differentiate,
+        stored_steps,
+        last_steps,
+        step_policy,
+        minimizer,
+    )
 
 
 def learner_of(
-    loop: InnerLoop, value_and_grad: ValueAndGrad, name: str, query_loss: Loss | None = None
+    loop: InnerLoop,
+    problem: Problem,
+    value_and_grad: ValueAndGrad,
+    name: str,
+    adapt: Adapt | None = None,
 ) -> MetaLearner:
-    """The learner called `name` that adapts by `loop` and learns by `value_and_grad`."""
+    """The learner called `name` that adapts by `loop` and learns by `value_and_grad`.
 
-    def adapt(meta: Meta, support: Batch, steps: int | None = None) -> Params:
-        return loop(meta, support, steps).last
+    `adapt` is what `loop` does, with another derivative.
+    """
+    model = _no_model if problem.apply is None else problem.apply
 
-    def trajectory(meta: Meta, support: Batch, steps: int | None = None) -> Params:
-        adapted = loop(meta, support, steps, step_callback=lambda params, step: params)
+    def by_steps(
+        meta: Meta, support: Data, steps: int | None = None, *, key: RandomKey | None = None
+    ) -> Params:
+        return loop(meta, support, steps, key=inner_key(key)).last
+
+    def trajectory(
+        meta: Meta, support: Data, steps: int | None = None, *, key: RandomKey | None = None
+    ) -> Params:
+        adapted = loop(
+            meta,
+            support,
+            steps,
+            key=inner_key(key),
+            step_callback=lambda before, after, step: after,
+        )
         return jax.tree.map(
             lambda first, later: jnp.concatenate([first[None], later]),
             adapted.first,
@@ -68,34 +102,46 @@ def learner_of(
         steps: int | None = None,
     ) -> Examples:
         fast = loop(meta, support, steps).last
-        return loop.apply(fast, x) if transductive else beside(loop.apply, fast, support.x, x)
+        return model(fast, x) if transductive else beside(model, fast, support.x, x)
 
     def start_outputs(meta: Meta, support: Batch, x: Examples) -> Examples:
         fast, frozen, _ = loop.rule.start(meta, support, jnp.ones(()))
-        return loop.apply(loop.rule.weights(fast, frozen, jnp.zeros((), jnp.int32)), x)
+        return model(loop.rule.weights(fast, frozen, jnp.zeros((), jnp.int32)), x)
 
     steps = "1 inner step" if loop.inner_steps == 1 else f"{loop.inner_steps} inner steps"
+    steps = steps if loop.minimizer is None else "a minimizer"
     learner = MetaLearner(
         init=loop.rule.init,
-        adapt=adapt,
+        adapt=by_steps if adapt is None else adapt,
         trajectory=trajectory,
-        predict=loop.apply,
+        predict=model,
         classify=classify,
         value_and_grad=value_and_grad,
-        loss=loop.loss,
+        loss=_no_model if problem.loss is None else problem.loss,
         description=f"{name}, {steps}",
+        takes_key=problem.loss is None,
     )
-    exact_in_reverse = loop.differentiate == "mixed"
+    exact_in_reverse = loop.differentiate == "mixed" and loop.minimizer is None
     return entry_points(
         learner,
         start_outputs,
         meta_keys=loop.rule.meta_keys,
         needs_classes=loop.rule.needs_classes,
-        query_loss=query_loss,
+        query_loss=problem.query_loss,
         reverse_only=lambda steps: (
             exact_in_reverse and (loop.inner_steps if steps is None else steps) > 1
         ),
     )
+
+
+def inner_key(key: RandomKey | None) -> RandomKey | None:
+    """The key of the inner steps; step k draws from its `fold_in` with k."""
+    return None if key is None else jax.random.split(key)[0]
+
+
+def outer_key(key: RandomKey | None, steps: int | Array) -> RandomKey | None:
+    """The key of the outer objective after so many steps."""
+    return None if key is None else jax.random.fold_in(jax.random.split(key)[1], steps)
 
 
 def beside(apply: Apply, params: Params, support_x: Examples, x: Examples) -> Examples:
@@ -112,9 +158,9 @@ def beside(apply: Apply, params: Params, support_x: Examples, x: Examples) -> Ex
     return lax.map(one, x)
 
 
-def metrics_of(value: Scalar, outputs: Examples, query: Batch) -> Metrics:
-    """The loss, and the accuracy where the labels are classes."""
-    metrics = {"loss": value}
-    if is_classification(outputs, query.y):
-        metrics["accuracy"] = accuracy(outputs, query.y)
-    return metrics
+def _no_model(first: Params | Examples, second: Examples, /) -> Examples:
+    raise InputError(
+        "`predict` was None, so this learner has no outputs of a model: pass "
+        "`predict=apply`, where apply(weights, x) -> outputs, or call your model on what `adapt` "
+        "returns."
+    )

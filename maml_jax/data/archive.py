@@ -40,6 +40,8 @@ class Files:
         self.left_out: Counter[str] = Counter()
         """How many files were left out, by what they are; a hidden folder counts as one."""
         self._hidden: set[str] = set()
+        self._folders: set[str] = set()
+        """All folders that are not hidden, and those around them."""
         self._suffixes = pictures.suffixes() | set(others)
         self._archive: zipfile.ZipFile | None = None
         found = self._in_folder() if place.is_dir() else self._in_zip()
@@ -55,6 +57,7 @@ class Files:
             self._hidden.add("/".join(path.parts[: hidden + 1]))
             self.left_out["hidden"] = len(self._hidden)
             return False
+        self._folders.update(map(str, path.parents))
         if path.suffix.lower() not in self._suffixes:
             self.left_out[path.suffix.lower() or "without an ending"] += 1
             return False
@@ -83,6 +86,7 @@ class Files:
                     if entry.is_dir() or _suffix(name) in self._suffixes:
                         links.check(name, entry.path)
                 if entry.is_dir():
+                    self._folders.add(name)
                     yield from visit(entry.path, f"{name}/")
                 elif entry.is_file():
                     yield name, entry.path
@@ -130,6 +134,12 @@ class Files:
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
             line = f"`data` held {self.place.name}, whose {name} cannot be read: {error}."
             raise InputError(line) from error
+
+    def without_data(self) -> list[str]:
+        """The outermost folders below which there is no data; hidden ones do not count."""
+        holding = {str(folder) for name in self.names for folder in PurePosixPath(name).parents}
+        empty = self._folders - holding - {"."}
+        return sorted(name for name in empty if str(PurePosixPath(name).parent) not in empty)
 
     def stamp(self) -> list[Any]:
         """Names, sizes and times, which change when the files do."""

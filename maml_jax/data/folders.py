@@ -101,8 +101,15 @@ def _list_by_folder(path: Path, files: Files) -> Listing:
         lambda name: pictures.decode(name, files.read(name)),
         files.stamp(),
         splits if part_of else None,
-        files.left_out + Counter({".csv": len(unused)}),
+        files.left_out + Counter({".csv": len(unused)}) + _empty(files),
     )
+
+
+def _empty(files: Files) -> Counter[str]:
+    """The folders without a picture, counted, and some of them named: each may be a lost class."""
+    folders = files.without_data()
+    noun = "folder" if len(folders) == 1 else "folders"
+    return Counter({f"{noun} without a picture ({_some(folders)})": len(folders)})
 
 
 def _split_folders(path: Path, inside: list[tuple[str, ...]]) -> Mapping[str, str]:

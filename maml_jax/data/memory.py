@@ -14,7 +14,7 @@ def fits(size: int, limit: int | None) -> bool:
 
 
 def _device_bytes() -> int:
-    device = jax.devices()[0]
+    device = jax.local_devices()[0]
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"]

@@ -178,7 +178,7 @@ def _write(
         more = f" (and {seen.total() - 1} others)" if seen.total() > 1 else ""
         raise InputError(
             f"`image_size` was not given; {listing.name} held an image of {width}×{height}{more}: "
-            f"without it all must be square and of one size, of which there are {len(seen)}."
+            f"give it, such as 84, or make all square and of one size; there are {len(seen)}."
         )
     if channels is None and len(depths) > 1:
         raise InputError(

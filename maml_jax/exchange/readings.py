@@ -10,10 +10,14 @@
 import re
 from collections import defaultdict
 from collections.abc import Mapping
+from typing import TypeAlias
 
 from maml_jax.errors import InputError
 from maml_jax.exchange.layouts import Arrays
 from maml_jax.exchange.matching import Shapes, match, natural
+
+_Content: TypeAlias = tuple[tuple[int, ...], str, bytes]
+"""Shape, type and bytes."""
 
 _OF_A_GROUP = {0: (), 1: ("{}.bias",), 2: ("{}n.weight", "{}n.bias")}
 _OF_A_GROUP[3] = (*_OF_A_GROUP[1], *_OF_A_GROUP[2])
@@ -104,14 +108,14 @@ def averages_of_lists(theirs: Arrays) -> list[str]:
 
 def twins(theirs: Arrays) -> list[str]:
     """The arrays of modules that are listed again under another name, kernel and all."""
-    inside: dict[str, dict[str, tuple]] = defaultdict(dict)
+    inside: dict[str, dict[str, _Content]] = defaultdict(dict)
     for name, array in theirs.items():
         parts = name.split(".")
         content = array.shape, str(array.dtype), array.tobytes()
         for i in range(1, len(parts)):
             inside[".".join(parts[:i])][".".join(parts[i:])] = content
     left_out: dict[str, None] = {}
-    seen: dict[frozenset, str] = {}
+    seen: dict[frozenset[tuple[str, _Content]], str] = {}
     for prefix in sorted(inside, key=lambda one: -len(inside[one])):
         module = inside[prefix]
         if not any(len(shape) > 1 for shape, _, _ in module.values()):

@@ -259,7 +259,7 @@ def _with_extras(meta: Any, params: Any, held: Arrays) -> tuple[Any, list[str]]:
                 f"{list(leaf.shape)}."
             )
 
-    def take(path, leaf):
+    def take(path: Any, leaf: jax.Array) -> jax.Array:
         name = _extra(path_name(path))
         return jnp.asarray(_as(name, useful[name], leaf.dtype)) if name in useful else leaf
 

@@ -1,23 +1,22 @@
-"""Descent that is held near where it started."""
+"""An inner objective that holds the weights near where they started."""
 
 import jax
+import jax.numpy as jnp
 
-from maml_jax.core.rule import Adapts, Fast, InnerRule, ParamFilter, State, StepNumber
-from maml_jax.types import Meta
+from maml_jax.core.objectives import Problem, value_and_changed
+from maml_jax.types import Data, Meta, Params, RandomKey, Scalar
 
 
-def proximal(rule: InnerRule, regularization: float, adapts: Adapts | None = None) -> InnerRule:
-    r"""`rule` on $L_S(\varphi) + \tfrac\lambda2 \lVert\varphi-\theta\rVert^2$.
+def proximal(problem: Problem, regularization: float) -> Problem:
+    r"""`problem` with the inner $L_S(\varphi) + \tfrac\lambda2 \lVert\varphi-\theta\rVert^2$.
 
-    λ is `regularization`. The meta-parameters of `rule` must be the weights, its `adapts` the same.
+    λ is `regularization`. The meta-parameters θ must be the weights; those that do not adapt add
+    nothing.
     """
-    selected = ParamFilter(adapts)
 
-    def update(
-        meta: Meta, gradient: Fast, state: State, fast: Fast, step: StepNumber
-    ) -> tuple[Fast, State]:
-        anchor, _ = selected.split(meta)
-        pulled = jax.tree.map(lambda g, w, a: g + regularization * (w - a), gradient, fast, anchor)
-        return rule.update(meta, pulled, state, fast, step)
+    def inner(weights: Params, meta: Meta, batch: Data, key: RandomKey | None) -> Scalar:
+        value, _ = value_and_changed(problem.inner, weights, meta, batch, key)
+        squares = jax.tree.map(lambda w, a: jnp.sum(jnp.square(w - a)), weights, meta)
+        return value + regularization / 2 * sum(jax.tree.leaves(squares))
 
-    return rule._replace(update=update)
+    return problem._replace(inner=inner)

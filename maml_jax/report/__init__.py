@@ -19,7 +19,9 @@ def write(
     *,
     tasks: int = 200,
     seed: int = 0,
+    data: str | None = None,
     data_dir: Path | str | None = None,
+    checkpoint: str = "latest",
     progress: Callable[[int], object] = lambda _: None,
 ) -> Path:
     """Write the report of a run; the same run gives the same bytes.
@@ -29,7 +31,9 @@ def write(
       out: a new .html file; None: report.html in the folder, which may be there from before.
       tasks: how many tasks of the test split are evaluated.
       seed: decides these tasks.
+      data: where the run's own data is now, by name or path; None: where it was.
       data_dir: where the files of the run's data are now; None: where they were.
+      checkpoint: `latest`, or `best` by validation.
       progress: told of tasks done.
 
     Returns:
@@ -43,7 +47,16 @@ def write(
     from maml_jax.report.page import page
 
     path = _path(run, out)
-    text = page(collect(run, tasks=tasks, seed=seed, data_dir=data_dir, progress=progress))
+    found = collect(
+        run,
+        tasks=tasks,
+        seed=seed,
+        data=data,
+        data_dir=data_dir,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+    text = page(found)
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

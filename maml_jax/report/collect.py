@@ -1,5 +1,6 @@
 """From the folder of a run to what its report shows."""
 
+import dataclasses
 import logging
 import shlex
 from collections.abc import Callable
@@ -22,7 +23,9 @@ def collect(
     *,
     tasks: int,
     seed: int,
-    data_dir: Path | str | None,
+    data: str | None = None,
+    data_dir: Path | str | None = None,
+    checkpoint: str = "latest",
     progress: Callable[[int], object],
 ) -> Contents:
     """What the report of a run shows; without its data, what needs none.
@@ -31,19 +34,21 @@ def collect(
       run: the folder of the run, or `pretrained:NAME`.
       tasks: how many tasks of the test split are evaluated.
       seed: decides these tasks.
+      data: where its data is now, by name or path; None: where it was.
       data_dir: where the files of its data are now; None: where they were.
+      checkpoint: `latest`, or `best` by validation.
       progress: told of tasks done.
 
     Raises:
-      InputError: an argument out of range, a run that cannot be loaded, or a `data_dir` without
-        the data that the run was trained on.
+      InputError: an argument out of range, a run that cannot be loaded, or `data` or a `data_dir`
+        that is not the data that the run was trained on.
     """
     check_count("tasks", tasks)
     check_seed("seed", seed)
     log = metrics.read(runs.folder_of(run))
-    restored = runs.restore(run, data_dir=data_dir)
+    restored = runs.restore(run, checkpoint=checkpoint, data_dir=data_dir)
     config, name = restored.config, runs.folder_of(run).absolute().name
-    data, missing = _data_of(restored, run, data_dir)
+    held, missing = _data_of(restored, run, data, data_dir)
     return Contents(
         name=name,
         summary=_summary(restored),
@@ -52,23 +57,27 @@ def collect(
         settings=settings_of(config),
         log=log,
         tested=None
-        if data is None
-        else evaluated(restored, data, tasks=tasks, seed=seed, progress=progress),
+        if held is None
+        else evaluated(restored, held, tasks=tasks, seed=seed, progress=progress),
         missing=missing,
         versions=_versions(restored, seed),
-        commands=_commands(restored, name, tasks, seed),
+        commands=_commands(restored, name, tasks, seed, checkpoint),
     )
 
 
 def _data_of(
-    restored: Restored, run: Path | str, data_dir: Path | str | None
+    restored: Restored, run: Path | str, place: str | None, data_dir: Path | str | None
 ) -> tuple[DataSet | None, str | None]:
-    """The data of the run, or why it is not there."""
+    """The data of the run, at the `place` where it is now, or why it is not there."""
+    config = runs.moved(restored.config, data_dir)
+    if place is not None:
+        config = runs.from_anywhere(dataclasses.replace(config, data=place))
     try:
-        data = load_data(runs.moved(restored.config, data_dir))
-        provenance.check_data(Path(run), restored.provenance, data)
+        data = load_data(config)
+        option = "data_dir" if place is None else "data"
+        provenance.check_data(Path(run), restored.provenance, data, option=option)
     except InputError as error:
-        if data_dir is not None:
+        if (place, data_dir) != (None, None):
             raise
         _log.warning("no evaluation and no tasks, which need the data: %s", error)
         return None, (
@@ -99,13 +108,16 @@ def _versions(restored: Restored, seed: int) -> dict[str, str]:
     }
 
 
-def _commands(restored: Restored, name: str, tasks: int, seed: int) -> list[tuple[str, str]]:
+def _commands(
+    restored: Restored, name: str, tasks: int, seed: int, checkpoint: str
+) -> list[tuple[str, str]]:
     config, record = restored.config, restored.provenance
     if record["data"] is None:
         train = ("Its weights were imported from a file, by maml-jax import.", "")
     else:
         train = ("Train it:", train_command(config, name))
     words = [shlex.quote(name), "--tasks", str(tasks), "--seed", str(seed)]
+    words += [] if checkpoint == "latest" else ["--checkpoint", checkpoint]
     place = ["--data-dir", "DATA_FOLDER"] if config.data_dir is not None else []
     evaluate = " ".join(["maml-jax", "evaluate", *words, *place])
     return [

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from maml_jax.batching import hosts
 from maml_jax.core.trees import path_name
 from maml_jax.errors import InputError
 from maml_jax.extras import require
@@ -56,11 +57,13 @@ class Checkpoints:
     def save(self, update: int, state: Any, record: dict[str, Any]) -> None:
         """Write the checkpoint of `update`, a pytree of arrays, unless there is one already.
 
+        Of many hosts each writes the arrays that it holds, and the first the rest.
+
         Raises:
           OSError: the disk is full or the like; nothing changed.
         """
         final = self._folder / str(update)
-        if final.exists():
+        if hosts.any_host(final.exists()):
             return
         # Asked first, for Orbax's threads have much to say about a disk that fills under them.
         needed = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + SPARE
@@ -68,23 +71,34 @@ class Checkpoints:
         if free < needed:
             raise OSError(f"{free} bytes are free on the disk, a checkpoint needs {needed}")
         fresh = final.with_suffix(".new")
-        is_first = not self._folder.exists()
-        shutil.rmtree(fresh, ignore_errors=True)  # of a process that was killed
+        is_new = not self._folder.exists()
+        writes = hosts.is_first()
+        if writes:
+            shutil.rmtree(fresh, ignore_errors=True)  # of a process that was killed
         try:
-            fresh.mkdir(parents=True)
+            if writes:
+                fresh.mkdir(parents=True)
+            hosts.wait_for_all(f"checkpoint {update}")
             _write_arrays(fresh / "state", state)
-            (fresh / "record.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-            manifest = {"files": _digests(fresh), "arrays": _arrays(state)}
-            signed = {**manifest, "sha256": _signature(manifest)}
-            (fresh / MANIFEST).write_text(json.dumps(signed, indent=1), encoding="utf-8")
-            for path in [*fresh.rglob("*"), fresh]:
-                sync(path)
-            fresh.rename(final)
-            sync(self._folder)  # before older checkpoints are deleted
-            if is_first:
-                sync(self._run)
+            if writes:
+                self._finish(fresh, final, state, record)
+                if is_new:
+                    sync(self._run)
+            hosts.wait_for_all(f"checkpoint {update} is whole")
         finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+            if writes:
+                shutil.rmtree(fresh, ignore_errors=True)
+
+    def _finish(self, fresh: Path, final: Path, state: Any, record: dict[str, Any]) -> None:
+        """Add what is not arrays, have the disk hold all of it, and give it its name."""
+        (fresh / "record.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+        manifest = {"files": _digests(fresh), "arrays": _arrays(state)}
+        signed = {**manifest, "sha256": _signature(manifest)}
+        (fresh / MANIFEST).write_text(json.dumps(signed, indent=1), encoding="utf-8")
+        for path in [*fresh.rglob("*"), fresh]:
+            sync(path)
+        fresh.rename(final)
+        sync(self._folder)  # before older checkpoints are deleted
 
     def restore(self, like: Any, update: int | None = None) -> tuple[Any, dict[str, Any]]:
         """The newest whole checkpoint, or that of `update`: its state and its record.
@@ -212,5 +226,5 @@ def sync(path: Path) -> None:
 
 
 def _with_sharding(leaf: Any) -> jax.ShapeDtypeStruct:
-    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here)

@@ -278,7 +278,7 @@ class Config(
 
         What a number means to the data, the model or the algorithm, these check themselves.
         """
-        from maml_jax.adapters.precision import PRECISIONS  # these import JAX
+        from maml_jax.adapters import PRECISIONS  # these import JAX
         from maml_jax.core.metagrad import Differentiate
         from maml_jax.data.pictures import FITS
 

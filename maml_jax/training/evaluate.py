@@ -151,6 +151,11 @@ def evaluate(
         )
     check_count("count", count)
     check_seed("seed", seed)
+    if not callable(progress):
+        raise InputError(
+            f"`progress` was {progress!r}; it must be a function of the number of tasks done: "
+            "leave it out to see nothing."
+        )
     if steps is not None:
         check_count("steps", steps, least=0)
     evaluator = Evaluator(learner, tasks, steps=steps, transductive=transductive, per_step=per_step)
@@ -221,7 +226,7 @@ class Evaluator:
         side_by_side = None if jax.default_backend() == "cpu" else TASKS_PER_DISPATCH
 
         @jax.jit
-        def many(meta, store, items):
+        def many(meta: Meta, store: Any, items: Any) -> dict[str, jax.Array]:
             return jax.lax.map(
                 lambda item: one_task(meta, store, item), items, batch_size=side_by_side
             )

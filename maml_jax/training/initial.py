@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from maml_jax import registry
 from maml_jax.core.trees import by_path, path_name
 from maml_jax.errors import InputError
 from maml_jax.training.config import Config, ModelOptions
@@ -36,7 +37,17 @@ def network_as(config: Config, other: Config, input_shape: tuple[int, ...]) -> C
             raise InputError(
                 f"`{name}` was {now}; `init` was {config.init}, which has {value}: leave it out."
             )
+    if config.data not in registry.names("data") and "channels" in wanted:
+        _log.info("%s: made %s, as %s takes images", config.data, _seen(input_shape), config.init)
     return replace(config, **wanted)
+
+
+def _seen(input_shape: tuple[int, ...]) -> str:
+    """What becomes of pictures, and the remedy where it is not wanted."""
+    size = f"{input_shape[0]}×{input_shape[1]}"
+    if input_shape[2] != 1:
+        return f"{size} and coloured"
+    return f"{size} and grey (where colours matter, train without --init)"
 
 
 def weights_from(init: str, meta: Meta, params: Params) -> Params:

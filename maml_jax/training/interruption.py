@@ -45,7 +45,8 @@ def interruption() -> Iterator[Callable[[], bool]]:
     finally:
         signal.set_wakeup_fd(wakeup)
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # None: of a handler that another library has set, which Python cannot put back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
         theirs.close()  # which ends the thread
         thread.join()
         ours.close()

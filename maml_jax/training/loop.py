@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from maml_jax.batching import task_mesh
+from maml_jax.batching import hosts, task_mesh
 from maml_jax.data import TaskSource
 from maml_jax.training.prefetch import EpisodePrefetcher
 from maml_jax.training.updates import Nonfinite, State, Totals, make_updates
@@ -61,7 +61,8 @@ def run_updates(
       source: where tasks come from.
       optimizer: makes changes of the meta-parameters from meta-gradients.
       state: where to start; its memory is reused.
-      tasks_per_update: the tasks of one update, dealt over this process's devices.
+      tasks_per_update: the tasks of one update, dealt over this process's devices, or over those
+        of all hosts.
       updates: how many updates there are in all, those of `state` included.
       next_stop: `next_stop(done)`, the number of updates after which to call `observe` next.
       observe: told how far training is; returns whether to end it.
@@ -92,10 +93,10 @@ def run_updates(
         prefetcher = EpisodePrefetcher(source, tasks_per_update, state.key, mesh)
     except OSError as error:
         raise _unread(done, error, state) from error
-    state = jax.device_put(state, prefetcher.everywhere)
+    state = hosts.place(state, prefetcher.everywhere)
     # The first dispatches are short, so that the bar moves as soon as the program is compiled.
     longest = 1
-    with prefetcher, _bar(label, done, updates) as bar:
+    with prefetcher, progress_bar(label, done, updates) as bar:
         bar.set_postfix_str("compiling")
         while done < updates:
             start, stop, failed = done, min(next_stop(done), updates), False
@@ -160,7 +161,8 @@ class _NoBar:
     def set_postfix_str(self, *_: object) -> None: ...
 
 
-def _bar(label: str | None, done: int, updates: int) -> Any:
+def progress_bar(label: str | None, done: int, updates: int) -> Any:
+    """A bar called `label`; None: one that shows nothing."""
     if label is None:
         return _NoBar()
     try:

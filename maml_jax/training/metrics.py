@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from maml_jax.batching import hosts
 from maml_jax.errors import InputError
 from maml_jax.training.logs import Loggers, entry_of
 
@@ -73,33 +74,64 @@ def best_validation(records: list[dict[str, Any]]) -> int | None:
     return best
 
 
+def on_validation(records: list[dict[str, Any]]) -> list[str]:
+    """The last validation of a log in words, and the best if that was another."""
+    validated = {entry["update"]: entry["validation"] for entry in records if "validation" in entry}
+    if not validated:
+        return []
+    last, best = max(validated), best_validation(records)
+    lines = [f"validation after {last} updates: {_in_words(validated[last])}"]
+    if best is not None and _in_words(validated[best]) != _in_words(validated[last]):
+        lines.append(
+            f"the best was after {best}: {_in_words(validated[best])}; "
+            "evaluate takes it by --checkpoint best"
+        )
+    return lines
+
+
+def _in_words(validation: dict[str, Any]) -> str:
+    accuracy, loss = validation.get("accuracy"), validation.get("loss")
+    if accuracy is not None:
+        interval = validation.get("accuracy_ci95")
+        wide = "" if interval is None else f" ± {100 * interval:.1f}"
+        return f"accuracy {100 * accuracy:.1f}{wide} %"
+    return "loss not finite" if loss is None else f"loss {loss:.4g}"
+
+
 class Log:
     """The log of a run, `metrics.jsonl`, continued from update `done`.
 
     Entries later than `done` are deleted: their updates were not saved, and will be made and
-    logged again. The same figures go to the `loggers`, by name.
+    logged again. The same figures go to the `loggers`, by name. Of many hosts the first alone
+    writes; all have the records.
     """
 
     def __init__(self, run: Path, done: int, loggers: Sequence[str] = ()):
         self._path = run / "metrics.jsonl"
         self.records = [record for record in read(run) if record["update"] <= done]
-        fresh = self._path.with_suffix(".new")
-        lines = [to_json(record) + "\n" for record in self.records]
-        fresh.write_text("".join(lines), encoding="utf-8")
-        fresh.replace(self._path)
+        hosts.wait_for_all("log")
+        self._writes = hosts.is_first()
+        if self._writes:
+            fresh = self._path.with_suffix(".new")
+            lines = [to_json(record) + "\n" for record in self.records]
+            fresh.write_text("".join(lines), encoding="utf-8")
+            fresh.replace(self._path)
+        loggers = loggers if self._writes else ()
         self._loggers = Loggers(loggers, run, [entry_of(record) for record in self.records])
 
     def append(self, record: dict[str, Any]) -> None:
         """Add a record; its `update` says how many updates were made."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(to_json(record) + "\n")
+        if self._writes:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(to_json(record) + "\n")
         self.records.append(json.loads(to_json(record)))
         self._loggers(*entry_of(self.records[-1]))
 
     def flush(self) -> None:
         """Have the disk hold it, before a checkpoint that relies on it."""
-        with self._path.open("a", encoding="utf-8") as file:
-            os.fsync(file.fileno())
+        if self._writes:
+            with self._path.open("a", encoding="utf-8") as file:
+                os.fsync(file.fileno())
 
     def close(self) -> None:
         self._loggers.close()

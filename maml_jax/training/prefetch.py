@@ -3,12 +3,15 @@
 import math
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from maml_jax.batching import hosts
+from maml_jax.batching.devices import AXIS
 from maml_jax.data import TaskSource
 from maml_jax.training.updates import Block, task_keys
 
@@ -32,7 +35,10 @@ class EpisodePrefetcher:
 
     def __init__(self, source: TaskSource, tasks_per_update: int, key: Any, mesh: Mesh):
         self.everywhere = NamedSharding(mesh, PartitionSpec())
-        self._store = jax.device_put(source.store, self.everywhere)
+        self._dealt = None
+        if tasks_per_update % mesh.shape[AXIS] == 0:
+            self._dealt = NamedSharding(mesh, PartitionSpec(None, AXIS))
+        self._store = hosts.place(source.store, self.everywhere)
         self._load = source.load
         if self._load is None:
             return
@@ -46,7 +52,7 @@ class EpisodePrefetcher:
                 first + jnp.arange(self._size)
             )
         )
-        self._fetched: dict[int, Future] = {}
+        self._fetched: dict[int, Future[Any]] = {}
 
     def __enter__(self) -> "EpisodePrefetcher":
         self._thread = ThreadPoolExecutor(1)
@@ -75,4 +81,16 @@ class EpisodePrefetcher:
         return Block(self._store, first, items), min(until, first + self._size) - done
 
     def _fetch(self, load: Callable[[jax.Array], Any], first: int) -> Any:
-        return jax.device_put(load(self._keys(first)), self.everywhere)
+        keys = self._keys(first)
+        if self._dealt is None:
+            return hosts.place(load(keys), self.everywhere)
+        # Each device's own tasks alone, so that a host reads no others.
+        of_devices = self._dealt.addressable_devices_indices_map(keys.shape)
+        parts = [jax.device_put(load(keys[i]), device) for device, i in of_devices.items()]
+        return jax.tree.map(partial(_assembled, keys.shape, self._dealt), *parts)
+
+
+def _assembled(shape: tuple[int, ...], sharding: NamedSharding, *parts: jax.Array) -> jax.Array:
+    """The array that begins with the axes `shape`, of the parts on this process's devices."""
+    whole = (*shape, *parts[0].shape[len(shape) :])
+    return jax.make_array_from_single_device_arrays(whole, sharding, list(parts))

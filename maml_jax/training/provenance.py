@@ -1,5 +1,6 @@
 """What decides a run besides its state: config, data, versions and device."""
 
+import hashlib
 import json
 import logging
 import os
@@ -11,9 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from maml_jax import losses
-from maml_jax.batching import task_mesh
+from maml_jax.batching import hosts, task_mesh
 from maml_jax.cache import processor
 from maml_jax.data import DataSet
 from maml_jax.errors import InputError
@@ -127,10 +129,27 @@ def make_of(
         "data": fingerprint,
         "left_out": left_out or {},
         "examples": _to_json(examples),
-        "versions": versions() | {"devices": task_mesh(config.tasks).size},
+        "versions": versions()
+        | {"devices": task_mesh(config.tasks).size, "processes": hosts.count()},
         "commit": commit(),
     }
     return json.loads(json.dumps(record))
+
+
+def check_hosts(record: dict[str, Any]) -> None:
+    """Whether all hosts have the same record, wherever their data lies.
+
+    Raises:
+      InputError: they have not.
+    """
+    shared = {**record, "config": {**record["config"], "data_dir": None}}
+    digest = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).digest()
+    here = np.frombuffer(digest, np.uint8)
+    if hosts.any_host(not np.array_equal(here, hosts.from_first(here))):
+        raise InputError(
+            "`processes` have not the same options, data, versions and machines, by which they "
+            "would drift apart; config.json of a run alone on each host says what differs."
+        )
 
 
 def check_config(run: Path, kept: dict[str, Any], config: Config) -> None:
@@ -149,16 +168,16 @@ def check_config(run: Path, kept: dict[str, Any], config: Config) -> None:
             )
 
 
-def check_data(run: Path, kept: dict[str, Any], data: DataSet) -> None:
+def check_data(run: Path, kept: dict[str, Any], data: DataSet, *, option: str = "data_dir") -> None:
     """Whether `data` is what the run with the provenance `kept` was trained on.
 
     Raises:
-      InputError: it is not.
+      InputError: it is not; `option` is what named the data.
     """
     now = json.loads(json.dumps(data.fingerprint()))
     if kept["data"] is not None and kept["data"] != now:
         raise InputError(
-            f"`data_dir` held other data than {run} was trained on: "
+            f"`{option}` held other data than {run} was trained on: "
             f"{_difference(kept['data'], now)}."
         )
 

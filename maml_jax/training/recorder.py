@@ -4,17 +4,18 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import jax
 import numpy as np
 
+from maml_jax.batching import hosts
 from maml_jax.errors import InputError
 from maml_jax.training import provenance
 from maml_jax.training.build import Problem
 from maml_jax.training.checkpoints import Checkpoints
 from maml_jax.training.config import Config
-from maml_jax.training.evaluate import Evaluator
+from maml_jax.training.evaluate import Evaluator, Scores
 from maml_jax.training.interruption import interruption
 from maml_jax.training.loop import Progress, TrainingError, run_updates
 from maml_jax.training.metrics import Log, best_validation
@@ -49,7 +50,7 @@ def train_run(
 
         def observe(now: Progress) -> bool:
             folder.record(now)
-            return interrupted() or folder.should_stop_early()
+            return hosts.any_host(interrupted()) or folder.should_stop_early()
 
         if not folder.should_stop_early():
             state = run_updates(
@@ -63,7 +64,7 @@ def train_run(
                 observe=observe,
                 nonfinite=cast(Nonfinite, config.nonfinite),
                 chunk=config.chunk,
-                label=None if quiet else config.recipe,
+                label=None if quiet or not hosts.is_first() else config.recipe,
             )
         folder.save(state)
         state = jax.tree.map(np.asarray, state)
@@ -72,28 +73,39 @@ def train_run(
         return Outcome(state, "early" if folder.should_stop_early() else "interrupted")
 
 
+def validator(config: Config, problem: Problem) -> Evaluator | None:
+    """What scores meta-parameters on tasks of the val split; None where the config says never."""
+    if not config.validate_every:
+        return None
+    tasks = problem.data.tasks("val", ways=config.ways, shots=config.shots, queries=config.queries)
+    return Evaluator(problem.learner, tasks, steps=config.evaluation_steps)
+
+
 class RunRecorder:
     """Writes what training does into the folder of a run, and decides by it.
 
     It goes on from `state`: what the folder holds of later updates is deleted, since they will be
-    made again.
+    made again. Runs of one learner and data may share `evaluator`, which compiles once.
     """
 
-    def __init__(self, config: Config, run: Path | str, problem: Problem, state: State):
+    def __init__(
+        self,
+        config: Config,
+        run: Path | str,
+        problem: Problem,
+        state: State,
+        evaluator: Evaluator | None = None,
+    ):
         run = Path(run)
         self._config, self._run = config, run
         self._provenance = provenance.make(config, problem.data)
         self._checkpoints = Checkpoints(run)
         done = int(state.update)
         with self._writing():
-            self._checkpoints.delete_after(done)
+            if hosts.is_first():
+                self._checkpoints.delete_after(done)
             self._log = Log(run, done, config.log)
-        self._evaluator = None
-        if config.validate_every:
-            tasks = problem.data.tasks(
-                "val", ways=config.ways, shots=config.shots, queries=config.queries
-            )
-            self._evaluator = Evaluator(problem.learner, tasks, steps=config.evaluation_steps)
+        self._evaluator = evaluator or validator(config, problem)
 
     def record(self, now: Progress) -> None:
         """Log how far training is; validate and save where the config says so."""
@@ -114,6 +126,7 @@ class RunRecorder:
         meta = jax.tree.map(np.asarray, meta)  # off the mesh, or each device would do it all
         key = jax.random.fold_in(jax.random.key(self._config.seed), 2)
         scores = evaluator(meta, tasks=self._config.validation_tasks, key=key)
+        scores = Scores(**hosts.from_first(vars(scores)))  # decides the same on all hosts
         self._append({"update": update, "validation": scores.to_json()})
         return best_validation(self._log.records) == update
 
@@ -131,12 +144,13 @@ class RunRecorder:
             self._log.flush()
             self._checkpoints.save(int(state.update), state, self._provenance)
             best = best_validation(self._log.records)
-            self._checkpoints.prune(self._config.keep_checkpoints, best)
+            if hosts.is_first():
+                self._checkpoints.prune(self._config.keep_checkpoints, best)
 
     def close(self) -> None:
         self._log.close()
 
-    def _append(self, entry: dict) -> None:
+    def _append(self, entry: dict[str, Any]) -> None:
         with self._writing():
             self._log.append(entry)
 

@@ -6,7 +6,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from maml_jax import registry
-from maml_jax.batching import task_mesh, tune
+from maml_jax.batching import hosts, task_mesh, tune
 from maml_jax.data import DataSet, TaskSource
 from maml_jax.data.sources import queries_in
 from maml_jax.errors import InputError, check_choice, check_count
@@ -174,6 +174,8 @@ def restore(
 def create(config: Config, run: Path | str) -> tuple[Config, Problem, State]:
     """Check everything, then make the folder, with `config.json` in it.
 
+    Of many hosts the first makes it, where all see it.
+
     Returns:
       The config, with its `chunk` measured if the run is long, the problem, and where it starts.
 
@@ -181,6 +183,23 @@ def create(config: Config, run: Path | str) -> tuple[Config, Problem, State]:
       InputError: a bad config, data that does not allow it, or a folder that exists.
     """
     run = Path(run)
+    with hosts.agreed():
+        config, problem, state = _checked(config, run)
+        record = provenance.make(config, problem.data)
+    with hosts.agreed():
+        provenance.check_hosts(record)
+    with hosts.agreed():
+        if hosts.is_first():
+            with new_folder(run) as fresh:
+                fresh.mkdir()
+                write_record(fresh, record)
+    with hosts.agreed():
+        if not (run / "config.json").is_file():
+            raise InputError(f"`out` was {run}; all hosts must see it: name a folder they share.")
+    return config, problem, state
+
+
+def _checked(config: Config, run: Path) -> tuple[Config, Problem, State]:
     if os.path.lexists(run):
         raise InputError(
             f"`out` was {run}, which exists; name another, or go on with it by --resume."
@@ -197,12 +216,10 @@ def create(config: Config, run: Path | str) -> tuple[Config, Problem, State]:
     for split in ("val", "test") if config.validate_every else ("test",):
         problem.data.tasks(split, ways=config.ways, shots=config.shots, queries=config.queries)
     state = _start(config, problem)
-    if config.chunk is None and config.updates >= WORTH_TUNING:
+    # Each host would measure another chunk.
+    if config.chunk is None and config.updates >= WORTH_TUNING and hosts.count() == 1:
         chunk = _measure_chunk(config, problem.learner, source, state)
         config = dataclasses.replace(config, chunk=chunk)
-    with new_folder(run) as fresh:
-        fresh.mkdir()
-        write_record(fresh, provenance.make(config, problem.data))
     return config, problem, state
 
 
@@ -316,17 +333,24 @@ def new_folder(run: Path) -> Iterator[Path]:
 def locked(run: Path | str) -> Iterator[None]:
     """Keep other processes from training in this folder; the system ends it with the process.
 
+    Of many hosts the first holds the lock.
+
     Raises:
       InputError: another process trains there, or there is no such folder.
     """
     run = Path(run)
     filelock = require("filelock", "cli")
-    read_config(run)
-    try:
-        with filelock.FileLock(run / "lock", blocking=False):
-            yield
-    except filelock.Timeout as error:
-        raise InputError(f"`run` was {run}, in which another process trains now.") from error
+    with ExitStack() as held:
+        with hosts.agreed():
+            read_config(run)
+            if hosts.is_first():
+                try:
+                    held.enter_context(filelock.FileLock(run / "lock", blocking=False))
+                except filelock.Timeout as error:
+                    raise InputError(
+                        f"`run` was {run}, in which another process trains now."
+                    ) from error
+        yield
 
 
 def resume(run: Path | str, **changes: Any) -> tuple[Config, Problem, State]:
@@ -341,6 +365,20 @@ def resume(run: Path | str, **changes: Any) -> tuple[Config, Problem, State]:
     """
     run = Path(run)
     changes = {name: value for name, value in changes.items() if value is not None}
+    with hosts.agreed():
+        config, problem, state, kept = _kept(run, changes)
+        now = provenance.make(config, problem.data)
+    with hosts.agreed():
+        provenance.check_hosts({**now, "update": int(state.update)})
+    provenance.warn_of_versions(run, kept, now["versions"])
+    # The second: of an import, before it was trained.
+    if (changes or kept["data"] is None) and hosts.is_first():
+        write_record(run, now)
+    return config, problem, state
+
+
+def _kept(run: Path, changes: dict[str, Any]) -> tuple[Config, Problem, State, dict[str, Any]]:
+    """The run as its newest checkpoint has it, with the record of that."""
     if "updates" in changes:
         check_count("updates", changes["updates"])
     config = from_anywhere(dataclasses.replace(read_config(run), **changes).check())
@@ -353,13 +391,9 @@ def resume(run: Path | str, **changes: Any) -> tuple[Config, Problem, State]:
         init = None if config.init is None else restore(config.init)
         problem = _started_from(config, init, problem)
         state = _start(config, problem)
-    now = provenance.make(config, problem.data)
     provenance.check_config(run, kept, config)
     provenance.check_data(run, kept, problem.data)
-    provenance.warn_of_versions(run, kept, now["versions"])
-    if changes or kept["data"] is None:  # of an import, before it was trained
-        write_record(run, now)
-    return config, problem, state
+    return config, problem, state, kept
 
 
 def moved(config: Config, data_dir: Path | str | None) -> Config:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
-from problems import classification, conv4, distance
+from problems import all_but_slow, classification, conv4, distance
 
 import maml_jax as mj
 from maml_jax.errors import InputError
@@ -27,7 +27,7 @@ def images():
 
 
 @pytest.mark.parametrize("precision", WORDS)
-@pytest.mark.parametrize("differentiate", ["mixed", "reverse"])
+@pytest.mark.parametrize("differentiate", all_but_slow(["mixed", "reverse"], "reverse"))
 def test_every_product_of_a_meta_gradient_on_an_accelerator_is_so(precision, differentiate):
     params, apply = conv4()
     step = meta_gradient(mj.in_precision(apply, precision), differentiate)

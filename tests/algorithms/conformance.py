@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from problems import Compilations, classification, conv4, distance, perceptron
+from problems import Compilations, all_but_slow, classification, conv4, distance, perceptron
 
 import maml_jax as mj
 from maml_jax.algorithms.anil import is_head
@@ -191,13 +191,13 @@ def test_classify_is_the_adapted_network(case):
     assert distance(together, expected) < 1e-14
 
 
-@every
+@every_batched
 def test_chunks_do_not_change_the_meta_gradient(case):
     assert distance(case.in_chunks(case.meta, case.tasks), case.expected) < 1e-13
 
 
 @pytest.mark.parametrize("name", ["maml"])
-@pytest.mark.parametrize("chunk", [1, 3, 9])  # 3 leave a remainder of 1
+@pytest.mark.parametrize("chunk", all_but_slow([1, 3, 9], 3))  # 3 leave a remainder of 1
 def test_any_chunk_will_do(case, chunk):
     step = jax.jit(mj.over_tasks(case.learner, chunk))
     assert distance(step(case.meta, case.tasks), case.expected) < 1e-13
@@ -240,7 +240,7 @@ def finite_difference(case, steps, progress):
 
 
 @each(TRUE_GRADIENT)
-@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("steps", all_but_slow([1, 3], 3))
 def test_finite_differences_agree(case, steps):
     slope, product = finite_difference(case, steps, 1.0)
     np.testing.assert_allclose(product, slope, rtol=1e-8)
@@ -304,7 +304,7 @@ def test_keeps_the_precision_of_its_weights(name, precision):
         assert {leaf.dtype for leaf in jax.tree.leaves(result)} == {jnp.dtype(precision)}
 
 
-@every
+@every_batched
 def test_the_second_call_compiles_nothing(name):
     params, apply = perceptron()
     learner = ALGORITHMS[name](apply, 0.3, 2)
@@ -327,7 +327,7 @@ def test_a_mesh_of_two_devices_gives_the_same(case):
 
 
 @pytest.mark.parametrize("name", ["maml"])
-@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("count", all_but_slow([1, 4], 1))
 def test_any_number_of_tasks_goes_over_two_devices(case, count):
     some = task_of(case.tasks, slice(count))
     mesh = jax.make_mesh((2,), ("tasks",))
@@ -337,17 +337,9 @@ def test_any_number_of_tasks_goes_over_two_devices(case, count):
     )
 
 
-@pytest.mark.parametrize(
-    ("downsample", "steps"),
-    [
-        ("stride", 3),
-        # Ten seconds of compiling each.
-        *(
-            pytest.param(*case, marks=pytest.mark.slow)
-            for case in (("stride", 1), ("maxpool", 1), ("maxpool", 3))
-        ),
-    ],
-)
+@pytest.mark.slow  # ten seconds of compiling each
+@pytest.mark.parametrize("downsample", ["stride", "maxpool"])
+@pytest.mark.parametrize("steps", [1, 3])
 def test_mixed_equals_reverse_on_conv4(downsample, steps, x64):
     params, apply = conv4(downsample, filters=4)
     params = jax.tree.map(lambda leaf: leaf.astype("float64"), params)

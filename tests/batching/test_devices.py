@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from problems import all_but_slow
 
 TESTS = Path(__file__).parents[1]
 SETUP = """
@@ -55,6 +56,7 @@ def test_a_program_that_does_not_is_told_once():
     )
 
 
+@pytest.mark.slow  # each test here starts a program
 def test_within_a_shard_map_tasks_stay_where_they_are():
     out, _ = run(
         "mj.use_all_cores()"
@@ -75,7 +77,9 @@ print(abs(float(a) - float(b)) < 1e-6)
     assert out == "True"
 
 
-@pytest.mark.parametrize("start", ["jax.numpy.ones(3)", "jax.devices()"])
+@pytest.mark.parametrize(
+    "start", all_but_slow(["jax.numpy.ones(3)", "jax.devices()"], "jax.devices()")
+)
 def test_too_late_is_refused(start):
     out, _ = run(
         f"import jax; {start}\ntry: mj.use_all_cores()\nexcept mj.InputError as error: print(error)"

@@ -4,7 +4,7 @@ import sys
 
 import jax
 import pytest
-from problems import classification, distance, perceptron
+from problems import all_but_slow, classification, distance, perceptron
 
 import maml_jax as mj
 from maml_jax.errors import InputError
@@ -50,7 +50,7 @@ def test_it_really_measures():
     assert all(time > 0 for time in plan.seconds.values())
 
 
-@pytest.mark.parametrize("count", [7, 8])
+@pytest.mark.parametrize("count", all_but_slow([7, 8], 7))
 def test_on_a_mesh_the_plan_is_for_the_tasks_of_a_device(monkeypatch, count):
     learner, tasks = mj.maml(apply, 0.1), classification(tasks=count)
     mesh = mj.task_mesh(count)

@@ -29,6 +29,7 @@ def table(monkeypatch, tmp_path, capsys):
     return run
 
 
+@pytest.mark.slow  # trains and measures twice
 def test_known_rows_are_taken_and_missing_ones_done(table, tmp_path, monkeypatch):
     _, record = table("--only", "maml,anil", "--repeats", "0")
     assert "milliseconds" not in record["rows"][0]

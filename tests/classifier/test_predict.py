@@ -58,6 +58,26 @@ def test_forms(run, folders, capsys):
     assert [line.split()[1] for line in out.splitlines()[1:]] == [row["label"] for row in rows]
 
 
+def test_pictures_in_folders_of_labels_are_counted(run, folders, capsys):
+    """Of ten in such folders one lies in another's; two lie in none."""
+    for kind in SHAPES[:5]:
+        (folders / "new" / kind).mkdir()
+        for n in range(2):
+            (folders / "support" / kind / f"{n}.png").rename(folders / "new" / kind / f"{n}.png")
+        picture(kind, 0).save(folders / "support" / kind / "0.png")
+    first, second = (folders / "new" / kind / "0.png" for kind in SHAPES[:2])
+    second.with_name("1.png").write_bytes(first.read_bytes())
+    code, out, said = predict(run, folders, "--json", capsys=capsys)
+    assert code == 0, said
+    named = [
+        row for row in json.loads(out) if row["file"].count("/") and "inner" not in row["file"]
+    ]
+    right = sum(row["file"].split("/")[0] == row["label"] for row in named)
+    assert len(named) == 10
+    assert right < 10
+    assert f"{right} of 10 are right, where the folder is a label's" in said
+
+
 def test_the_page_needs_no_other_file(run, folders, capsys):
     page = folders / "page.html"
     code, _, said = predict(run, folders, "--html", str(page), capsys=capsys)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from problems import all_but_slow
 
 from maml_jax.cli import main
 from maml_jax.training import runs
@@ -181,10 +182,10 @@ def refused(monkeypatch, tmp_path, capsys):
 @pytest.mark.parametrize(
     "part",
     # Four hundred command lines take half a minute.
-    [0, *(pytest.param(part, marks=pytest.mark.slow) for part in range(1, 5))],
+    all_but_slow(range(10), 0),
 )
 def test_bad_options(part, run, refused):
-    for command in OPTIONS[part::5]:
+    for command in OPTIONS[part::10]:
         refused([word.format(run=run) for word in command])
 
 
@@ -195,12 +196,13 @@ def test_bad_runs(refused, tmp_path):
         refused([word.format(place=tmp_path) for word in command])
 
 
-def test_bad_configs(run, refused, tmp_path):
+@pytest.mark.parametrize("part", all_but_slow(range(4), 0))
+def test_bad_configs(part, run, refused, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     good = json.loads((run / "config.json").read_text())
     texts = list(bad_configs(good))
     assert len(texts) == CONFIGS
-    for i, text in enumerate(texts):
+    for i, text in enumerate(texts[part::4]):
         Path("run/config.json").write_bytes(text)
         refused([["evaluate", "run"], ["train", "--resume", "run"]][i % 2])
 

@@ -96,25 +96,23 @@ def test_images_end_to_end(tmp_path, capsys):
     small = ["--filters", "4", "--tasks", "2", "--updates", "2", "--validate-every", "0"]
     small += ["--evaluation-steps", "1"]
     assert main(["train", "--recipe", "quickstart", *small, "--out", str(run)]) == 0
-    results = {}
-    for transductive in ("--transductive", "--no-transductive"):
-        evaluate = ["evaluate", str(run), "--tasks", "10", "--queries", "2", transductive]
-        capsys.readouterr()
-        assert main([*evaluate, "--json"]) == 0
-        results[transductive] = result = json.loads(capsys.readouterr().out)
-        assert {"accuracy", "accuracy_ci95", "accuracy_per_step", "tasks", "queries"} <= set(result)
-        assert 0 <= result["accuracy"] <= 1
-        assert len(result["accuracy_per_step"]) == 2
-        assert result["queries"] == 2
-        # The baseline, on the same tasks, far above the chance of 0.2 at which the model still is.
-        assert 0.3 < result["nearest_neighbour"]["accuracy"] < 0.9
-    one, other = results.values()
-    assert one["nearest_neighbour"] == other["nearest_neighbour"]
-    assert one["loss"] != other["loss"]
-    assert main(["evaluate", str(run), "--tasks", "10", "--queries", "2"]) == 0
-    assert re.search(r"\n +1 +\d+\.\d\d ± \d+\.\d\d %\n +nearest", capsys.readouterr().out)
+    evaluate = ["evaluate", str(run), "--tasks", "10", "--queries", "2"]
+    capsys.readouterr()
+    assert main([*evaluate, "--transductive", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert {"accuracy", "accuracy_ci95", "accuracy_per_step", "tasks", "queries"} <= set(result)
+    assert 0 <= result["accuracy"] <= 1
+    assert len(result["accuracy_per_step"]) == 2
+    assert result["queries"] == 2
+    # The baseline, on the same tasks, far above the chance of 0.2 at which the model still is.
+    nearest = result["nearest_neighbour"]["accuracy"]
+    assert 0.3 < nearest < 0.9
+    assert main([*evaluate, "--no-transductive"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(rf"\n +1 +\d+\.\d\d ± \d+\.\d\d %\n +nearest.* {100 * nearest:.2f} ±", said)
 
 
+@pytest.mark.slow  # a program starts, imports JAX and compiles
 def test_a_signal_saves_and_the_run_goes_on(tmp_path):
     run = tmp_path / "run"
     command = [sys.executable, "-m", "maml_jax", *SINUSOID, "--updates", "1000000", "--chunk", "9"]

@@ -99,6 +99,7 @@ def maml_jax(tmp_path):
     return run
 
 
+@pytest.mark.slow  # two programs start, import JAX and compile
 def test_all_three_train_by_name(maml_jax):
     names = ["--algorithm", "theirs", "--model", "theirs", "--data", "theirs"]
     train = ["train", *names, "--updates", "5", "--tasks", "2", "--validate-every", "0"]

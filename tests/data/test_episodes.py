@@ -140,8 +140,9 @@ def test_all_classes_are_a_split_too():
     assert sorted(classes[0]) == list(range(9))
 
 
-@pytest.mark.parametrize("split", ["train", "test", "all"])
-@pytest.mark.parametrize("rotate", [False, True])
+@pytest.mark.parametrize(
+    ("split", "rotate"), [("train", True), ("train", False), ("test", True), ("all", False)]
+)
 def test_tasks_that_are_fetched_are_those_on_the_device(split, rotate):
     counts = [5, 6, 5, 6, 5, 6, 6, 6, 6]
     shape = {"ways": 3, "shots": 2, "queries": 3}

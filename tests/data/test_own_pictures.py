@@ -127,7 +127,7 @@ def test_every_usual_kind_of_pixel_is_read(tmp_path, mode):
 def test_mixed_sizes_are_refused_unless_a_size_is_asked_for(tmp_path):
     place = folder(tmp_path / "pets")
     picture(0, 0, size=9).save(place / NAMES[2] / "0.png")
-    with pytest.raises(InputError, match="`image_size` was not given; pets held an image of 9×9"):
+    with pytest.raises(InputError, match=r"pets held an image of 9×9.*give it, such as 84"):
         load(str(place))
     assert load(str(place), image_size=8).input_shape == (8, 8, 1)
 

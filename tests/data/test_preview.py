@@ -13,8 +13,9 @@ def noise(shape, dtype):
     return from_arrays(x.astype(dtype), np.repeat(np.arange(10), 6), name="noise")
 
 
-@pytest.mark.parametrize("channels", [1, 3, 12])
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize(
+    ("channels", "dtype"), [(1, np.float32), (3, np.uint8), (12, np.uint8), (12, np.float32)]
+)
 def test_images_are_drawn_as_strips(channels, dtype):
     data = noise((6, 6, channels), dtype)
     figure = preview.figure(data, ways=2, shots=2, queries=3)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from problems import all_but_slow
 from torch.nn import functional
 
 import maml_jax as mj
@@ -155,12 +156,7 @@ def both(name):
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        # ResNet-12 takes long to compile.
-        pytest.param(name, marks=pytest.mark.slow if name == "resnet" else ())
-        for name in MODELS
-    ],
+    "name", all_but_slow(MODELS, *(name for name in MODELS if name not in ("resnet", "maxpool")))
 )
 def test_modules_give_the_same_outputs(name, x64):
     params, apply, module, flattened, x = both(name)

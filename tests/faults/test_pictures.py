@@ -175,10 +175,11 @@ def test_what_is_not_read_is_said_and_counted(tmp_path, caplog, capsys):
     (place / "c0").symlink_to(tmp_path / "elsewhere")
     for path in (place / "c1").iterdir():
         path.rename(path.with_suffix(".heic"))
+    (place / "c6" / "deeper").mkdir(parents=True)
     data = load(str(place))
     assert classes_of(data) == dict.fromkeys(("c0", "c2", "c3", "c4", "c5"), 3)
-    assert data.left_out == {".heic": 3}
-    assert "left out: 3 .heic" in caplog.text
+    assert data.left_out == {".heic": 3, "folders without a picture (c1, c6)": 2}
+    assert "left out: 3 .heic, 2 folders without a picture (c1, c6)" in caplog.text
     out = str(tmp_path / "sheet.png")
     assert main(["data", "show", str(place), "--ways", "2", "--out", out]) == 0
     assert "left out: 3 .heic" in capsys.readouterr().out

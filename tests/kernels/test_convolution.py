@@ -87,18 +87,13 @@ SHAPES = {
 }
 
 
-@settings(max_examples=5, deadline=None, derandomize=True)
+@settings(max_examples=1, deadline=None, derandomize=True)
 @given(**SHAPES)
 @example(5, (7, 7), (3, 3), 64, 64, 1, 1, 0)  # Winograd's form, odd
 @example(2, (8, 6), (3, 3), 16, 40, 1, 0, 0)  # and without padding: flipped, it is padded by 2
-@example(2, (6, 6), (3, 3), 16, 16, 1, 3, 0)  # flipped, it would be padded by less than 0
 @example(2, (14, 14), (3, 3), 64, 32, 2, 1, 0)
 @example(2, (1, 1), (3, 3), 16, 16, 1, 1, 0)  # all but one tap of the window see only border
-@example(3, (9, 9), (3, 3), 1, 64, 1, 1, 0)
-@example(11, (1, 1), (1, 1), 28, 20, 1, 0, 0)  # dense layers: widths of three, five, seven halves,
-@example(11, (1, 1), (1, 1), 20, 12, 1, 0, 0)  # of a vector, and of one
-@example(11, (1, 1), (1, 1), 1, 28, 1, 0, 0)
-@example(11, (1, 1), (1, 1), 39, 1, 1, 0, 0)
+@example(11, (1, 1), (1, 1), 28, 20, 1, 0, 0)  # a dense layer: three and a half vectors wide
 def test_every_derivative_of_odd_shapes(
     images, size, window, channels, filters, stride, padding, seed
 ):
@@ -108,6 +103,11 @@ def test_every_derivative_of_odd_shapes(
 @pytest.mark.slow  # each shape compiles for a second
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(**SHAPES)
+@example(2, (6, 6), (3, 3), 16, 16, 1, 3, 0)  # flipped, it would be padded by less than 0
+@example(3, (9, 9), (3, 3), 1, 64, 1, 1, 0)
+@example(11, (1, 1), (1, 1), 20, 12, 1, 0, 0)  # dense layers: widths of five, seven halves
+@example(11, (1, 1), (1, 1), 1, 28, 1, 0, 0)  # of a vector, and of one
+@example(11, (1, 1), (1, 1), 39, 1, 1, 0, 0)
 def test_every_derivative_of_any_shape(
     images, size, window, channels, filters, stride, padding, seed
 ):
@@ -234,7 +234,11 @@ print(float(y.sum()), native.library("float32") is not None)
 
 @pytest.mark.parametrize(
     ("compiler", "word"),
-    [("", "no C++ compiler was found"), ("false", "convolutions on the CPU are slower")],
+    [
+        ("", "no C++ compiler was found"),
+        # Each starts a program.
+        pytest.param("false", "convolutions on the CPU are slower", marks=pytest.mark.slow),
+    ],
 )
 def test_without_a_working_compiler_it_is_only_slower(tmp_path, compiler, word):
     done = in_new_process(SUM, MAML_JAX_CXX=compiler, MAML_JAX_CACHE=str(tmp_path))

@@ -16,7 +16,7 @@ from maml_jax.errors import InputError
 from maml_jax.models.layers import BatchNorm, conv, conv_reference, max_pool, normalise
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(
     size=st.tuples(st.integers(3, 9), st.integers(3, 9)),
     kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from problems import classification
+from problems import all_but_slow, classification
 
 import maml_jax as mj
 from maml_jax import registry
@@ -39,11 +39,8 @@ def test_every_model_by_name_is_in_the_table():
 
 @pytest.mark.parametrize(
     "name",
-    [
-        # ResNet-12 takes long to compile.
-        pytest.param(name, marks=[pytest.mark.slow] if name == "resnet12" else [])
-        for name in EXAMPLES
-    ],
+    # ResNet-12 takes long to compile.
+    all_but_slow(EXAMPLES, "article-cnn", "conv4", "gru", "mlp"),
 )
 def test_a_model_by_name_learns_with_all_its_weights(name):
     shape, _ = EXAMPLES[name]
@@ -138,7 +135,7 @@ SIZES = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", all_but_slow(MODELS, "conv4", "mlp", "gru"))
 def test_models_as_pure_functions(name, x64):
     model = MODELS[name](nnx.Rngs(0))
     params, apply = mj.from_flax(model)

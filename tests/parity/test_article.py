@@ -164,6 +164,7 @@ def test_one_step_of_the_program_is_plain_sgd(digits, double):
     assert row.movement < 1e-11
 
 
+@pytest.mark.slow  # the command does the same in `test_article_cli.py`
 def test_both_programs_agree(digits):
     rows = list(compare_programs(digits, [1, 10], 0))
     assert [row.steps for row in rows] == [1, 10]

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from problems import all_but_slow
 from shared_cells import errors_against
 
 from parity.__main__ import main
@@ -51,6 +52,7 @@ def test_another_algorithm_is_detected(name, tested, wrong):
     assert errors.meta_gradient > 1e-4
 
 
+@pytest.mark.slow  # the cell is compiled in both precisions
 def test_float32_too():
     pytest.importorskip("torchopt")
     cell = Cell("maml", "mlp-sinusoid", 5, "mixed", "adam")
@@ -72,7 +74,7 @@ def test_what_each_can_express():
     assert expressed["torchopt"] == both | adam | {("imaml", "sgd"), ("imaml", "momentum")}
 
 
-@pytest.mark.parametrize("name", ORACLES)
+@pytest.mark.parametrize("name", all_but_slow(ORACLES, "higher"))
 def test_command_names_the_library(name, capsys):
     pytest.importorskip(name)
     options = ["--only", "fomaml/mlp-sinusoid/1", "--against", name, "--json"]

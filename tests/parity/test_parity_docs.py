@@ -26,9 +26,9 @@ def test_the_example_needs_nothing_else(capsys):
 
 
 def test_the_example_is_right_once_it_is_mended(capsys):
-    forgotten = "list(theta.values()))\n        fast"
+    forgotten = "theta.values())\n        fast"
     assert EXAMPLE.count(forgotten) == 1
-    mended = EXAMPLE.replace(forgotten, "list(theta.values()), create_graph=True)\n        fast")
+    mended = EXAMPLE.replace(forgotten, "theta.values(), create_graph=True)\n        fast")
     exec(mended, {})  # noqa: S102
     assert capsys.readouterr().out.startswith("correct")
 

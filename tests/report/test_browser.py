@@ -1,29 +1,8 @@
 """The page in a browser: no errors, no requests, no wider than a telephone."""
 
-import os
-import shutil
-
 import pytest
 
 pytestmark = pytest.mark.slow  # it starts a browser
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Playwright's own Chromium, or else the system's."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    options = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    with playwright.sync_playwright() as session:
-        found = next(filter(None, map(shutil.which, BROWSERS)), None)
-        own = session.chromium.executable_path
-        path = own if os.path.exists(own) else found
-        if path is None:
-            pytest.skip("there is no Chromium: `playwright install chromium` has one")
-        started = session.chromium.launch(executable_path=path, args=options)
-        yield started
-        started.close()
 
 
 @pytest.mark.parametrize("width", [390, 1280])

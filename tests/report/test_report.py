@@ -14,7 +14,8 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from report.conftest import EVIL
+from report.pictures import EVIL
+from training.small_runs import trained
 
 import maml_jax as mj
 from maml_jax import report
@@ -22,6 +23,7 @@ from maml_jax.cli import main
 from maml_jax.cli.parsing import parse
 from maml_jax.data import LabelledSet
 from maml_jax.errors import InputError
+from maml_jax.report.collect import collect
 from maml_jax.report.page import page
 from maml_jax.report.settings import settings_of, train_command
 from maml_jax.report.shown import names_of
@@ -307,6 +309,42 @@ def test_other_data_is_refused(runs_of_each_kind, tmp_path):
     with pytest.raises(InputError, match="`data_dir` held other data than"):
         report.write(packed, data_dir=tmp_path)
     assert "are left out" in report.write(packed).read_text(encoding="utf-8")
+
+
+def test_data_that_has_moved_is_named(runs_of_each_kind, tmp_path, capsys):
+    """It gives the same scores; what is other data is refused, by the name of the option."""
+    packed, where = tmp_path / "packed", tmp_path / "moved.npz"
+    runs.pack(runs_of_each_kind["images"], packed)
+    record = json.loads((packed / "config.json").read_text(encoding="utf-8"))
+    shutil.copy(record["config"]["data"], where)
+    expected = collect(packed, tasks=4, seed=0, progress=lambda _: None)
+    record["config"]["data"] = str(tmp_path / "gone.npz")
+    (packed / "config.json").write_text(json.dumps(record))
+    words = ["report", str(packed), "--tasks", "4", "--data"]
+    assert main([*words, str(where)]) == 0
+    found = collect(packed, tasks=4, seed=0, data=str(where), progress=lambda _: None)
+    assert found.tested.results == expected.tested.results
+    assert found.missing is None
+    content = np.load(where)
+    np.savez(where, images=255 - content["images"], labels=content["labels"])
+    capsys.readouterr()
+    assert main([*words, str(where)]) == 2
+    assert "--data held other data than" in capsys.readouterr().err
+
+
+def test_the_best_checkpoint(tmp_path):
+    """Its update is in the summary, and its option in the command."""
+    run = tmp_path / "run"
+    trained(run, updates=4, validate_every=2, checkpoint_every=2)
+    log = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
+    for entry in log:
+        if "validation" in entry:
+            entry["validation"]["loss"] = float(entry["update"])  # the first is the best
+    (run / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in log))
+    found = collect(run, tasks=2, seed=0, checkpoint="best", progress=lambda _: None)
+    assert found.updates == 2
+    assert all("--checkpoint best" in command for _, command in found.commands[1:])
+    assert collect(run, tasks=2, seed=0, progress=lambda _: None).updates == 4
 
 
 def test_the_command(runs_of_each_kind, tmp_path, capsys):

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from problems import classification, conv4, perceptron
+from problems import all_but_slow, classification, conv4, perceptron
 
 import maml_jax as mj
 from maml_jax.data import TaskSource
@@ -36,7 +36,7 @@ def drawn(tasks, count, seed):
     return [tasks.sample(tasks.store, key) for key in keys]
 
 
-@pytest.mark.parametrize("transductive", [True, False])
+@pytest.mark.parametrize("transductive", all_but_slow([True, False], False))
 def test_it_is_the_mean_over_tasks_that_are_learned_one_by_one(images, transductive):
     learner, meta, tasks = images
     scores = evaluate(learner, meta, tasks, count=3, transductive=transductive, seed=7)
@@ -103,6 +103,7 @@ def test_scores_read_as_a_paper_says_them():
         ({"count": 0}, "`count` was 0"),
         ({"steps": -1}, "`steps` was -1"),
         ({"seed": "a"}, "`seed` was 'a'"),
+        ({"progress": False}, "`progress` was False; it must be a function"),
     ],
 )
 def test_bad_arguments_are_refused(images, options, message):

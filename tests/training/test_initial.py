@@ -1,5 +1,7 @@
 """Initial weights from another run, and runs that are packed."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ from maml_jax.cli import main
 from maml_jax.core.trees import by_path
 from maml_jax.errors import InputError
 from maml_jax.training import runs
+from maml_jax.training.initial import network_as
+from maml_jax.training.recipes import recipe
 
 pytestmark = pytest.mark.xdist_group("initial")  # one process trains the run
 SMALL = [
@@ -54,6 +58,24 @@ def test_a_packed_run_is_loaded_and_evaluated(whole, tmp_path, capsys):
     assert main(["export", str(tmp_path / "packed"), str(tmp_path / "a.safetensors")]) == 0
     with pytest.raises(InputError, match="which exists"):
         runs.pack(whole, tmp_path / "packed")
+
+
+def test_what_becomes_of_own_pictures_is_said(caplog):
+    """Weights for grey images of 28 pixels make pictures so; a named data set has its own size."""
+    config = dataclasses.replace(
+        recipe("quickstart"), data="pets/", init="pretrained:omniglot-5w1s"
+    )
+    start = runs.restore(config.init)
+    with caplog.at_level("INFO", "maml_jax"):
+        made = network_as(config, start.config, start.examples.input_shape)
+        network_as(dataclasses.replace(config, data="glyphs"), start.config, (28, 28, 1))
+        network_as(config, start.config, (84, 84, 3))
+    assert (made.image_size, made.channels, made.filters) == (28, 1, 64)
+    grey = "28×28 and grey (where colours matter, train without --init)"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"pets/: made {grey}, as pretrained:omniglot-5w1s takes images",
+        "pets/: made 84×84 and coloured, as pretrained:omniglot-5w1s takes images",
+    ]
 
 
 @pytest.mark.slow  # trains twice more

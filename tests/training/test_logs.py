@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from problems import all_but_slow
 from small_runs import SMALL, resumed, trained
 
 import maml_jax as mj
@@ -126,7 +127,7 @@ def test_every_log_of_ours_is_tested():
     assert READERS.keys() == set(registry.names("logs"))
 
 
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("name", all_but_slow(READERS, "csv"))
 def test_it_holds_the_log_once_after_a_resume(name, tmp_path):
     """Also where the run was stopped after its last checkpoint, and makes two entries again."""
     run = tmp_path / "run"

@@ -45,3 +45,24 @@ def test_a_log_that_goes_on_forgets_what_was_not_saved(tmp_path):
     log.append({"update": 3, "loss": 1.0})
     assert [record["update"] for record in metrics.read(tmp_path)] == [1, 2, 3]
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_the_last_and_the_best_validation_in_words():
+    def validated(update, **scores):
+        return {"update": update, "validation": scores}
+
+    one, two = validated(100, accuracy=0.75, accuracy_ci95=0.0125), validated(200, accuracy=0.5)
+    assert metrics.on_validation([{"update": 1, "loss": 2.0}]) == []
+    assert metrics.on_validation([one]) == ["validation after 100 updates: accuracy 75.0 ± 1.2 %"]
+    assert metrics.on_validation([one, two]) == [
+        "validation after 200 updates: accuracy 50.0 %",
+        "the best was after 100: accuracy 75.0 ± 1.2 %; evaluate takes it by --checkpoint best",
+    ]
+    # No better to the digits that are shown.
+    same = validated(200, accuracy=0.7499, accuracy_ci95=0.0125)
+    assert len(metrics.on_validation([one, same])) == 1
+    lost = validated(200, loss=None)
+    assert metrics.on_validation([lost]) == ["validation after 200 updates: loss not finite"]
+    assert metrics.on_validation([validated(5, loss=0.25)]) == [
+        "validation after 5 updates: loss 0.25"
+    ]

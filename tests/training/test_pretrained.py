@@ -9,6 +9,7 @@ import pytest
 import safetensors.numpy
 import safetensors.torch
 import torch
+from problems import all_but_slow
 from torch.nn import functional
 
 import maml_jax as mj
@@ -28,7 +29,7 @@ def test_all_have_weights_a_card_and_an_example():
         assert "/" not in str(mj.load(f"pretrained:{name}").config.data_dir or "")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", all_but_slow(NAMES, "omniglot-5w1s", "sinusoid"))
 def test_logits_are_those_that_were_recorded(name, monkeypatch):
     """Without data. Inner steps of 0.4 and 2.0 enlarge float32's rounding, which is another on each
     machine: so to a hundredth of the logits' size.

@@ -58,6 +58,7 @@ def every_damage(folder):
                 yield f"{name} flipped", lambda p=path, c=flipped: p.write_bytes(c), content, path
 
 
+@pytest.mark.slow  # a checkpoint is read forty times
 def test_every_damage_to_every_file_is_recognised(copy, caplog):
     checkpoints = Checkpoints(copy)
     like = runs.restore(copy).state

@@ -8,9 +8,10 @@ Whole scripts are held out: a test task shows letters of a script that no traini
 import hashlib
 import math
 import unicodedata
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -35,6 +36,10 @@ _FONT_SIZE = 40
 def load(request: Request) -> LabelledSet:
     """About 1600 letters, 28×28 in grey, split by script (`SCRIPTS`)."""
     return labelled_set(list_glyphs(), request, image_size=SIZE)
+
+
+_Faces: TypeAlias = Mapping[str, tuple[Any, set[str]]]
+"""Pillow's font of each file, and the letters that it has."""
 
 
 class _Glyph(NamedTuple):
@@ -72,7 +77,7 @@ def list_glyphs(seed: int = 0) -> Listing:
     return Listing("glyphs", classes, _distort, stamp.hexdigest(), splits)
 
 
-def _faces():
+def _faces() -> _Faces:
     """The twelve text faces by file name: each with the letters that it has."""
     matplotlib = require("matplotlib", "cli")
     fonts = require("PIL.ImageFont", "cli")
@@ -88,7 +93,7 @@ def _faces():
     }
 
 
-def _letters(faces):
+def _letters(faces: _Faces) -> Iterator[tuple[str, str]]:
     """The letters that enough faces have, in the order of their code points, with their splits."""
     split_of = {script: split for split, scripts in SCRIPTS.items() for script in scripts}
     letters = sorted(set.union(*(has for _, has in faces.values())))
@@ -100,7 +105,7 @@ def _letters(faces):
             yield letter, split_of[script]
 
 
-def _draw(font, letter: str):
+def _draw(font: Any, letter: str) -> Any:
     """The letter, white on black, its ink in the middle of the canvas."""
     image_module, draw_module = require("PIL.Image", "cli"), require("PIL.ImageDraw", "cli")
     canvas = image_module.new("L", (_CANVAS, _CANVAS))

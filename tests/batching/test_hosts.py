@@ -1,0 +1,85 @@
+"""Training over many processes: the same as in one. What the command line says is in `test_cli`."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import maml_jax as mj
+from benchmarks import hosts, hosts_worker
+from maml_jax.batching import hosts as together
+from maml_jax.cli import runtime_log
+
+
+def test_two_processes_draw_and_learn_as_one(tmp_path, x64, monkeypatch):
+    """Two devices of two processes against one device of this one, in double precision."""
+    out = tmp_path / "two.npz"
+    arguments = ["--algorithms", "protonet", "--precisions", "float64", "--updates", "3"]
+    command = [sys.executable, "-m", "benchmarks.hosts_worker", str(out), *arguments]
+    monkeypatch.chdir(Path(__file__).parents[2])
+    ended = hosts.run_all(command, 2)
+    assert [process.code for process in ended] == [0, 0], ended
+    two = np.load(out, allow_pickle=False)
+    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
+    one = hosts_worker.learn("protonet", "float64", 3)
+    start = hosts_worker.network("float64")[0]["body"]["kernel"]
+    assert np.abs(one["body/kernel"] - start).max() > 1e-3
+    for path, leaf in one.items():
+        np.testing.assert_allclose(two[f"float64 protonet {path}"], leaf, rtol=0, atol=1e-14)
+
+
+@pytest.mark.slow  # every algorithm in seven processes
+def test_every_algorithm(tmp_path, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    rows = hosts.equalities(tmp_path, hosts.names("algorithms"), 100)
+    assert len(rows) == 4 * len(hosts.names("algorithms"))
+    assert [row for row in rows if not row["equal"]] == []
+
+
+@pytest.mark.slow  # two processes train, one is killed, they resume, ten times over
+def test_a_kill_ends_both_and_the_run_goes_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    figures = hosts.kills(tmp_path, 2, 400, seed=1)
+    assert figures["kills"] == 2
+    assert figures["runs_equal"] >= 1
+    assert figures["slowest_end_of_the_other_s"] < together.HEARTBEAT_S + 15
+    assert hosts.elsewhere(tmp_path, 200)["equal"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nowhere", 0, 1), r"`coordinator` was 'nowhere'; it must be an address and a port"),
+        (("here:1", 2, 2), r"`process` was 2; of 2 the last is 1\."),
+        (("here:1", -1, 2), r"`process` was -1; it must be an integer of at least 0\."),
+        (("here:1", 0, 0), r"`processes` was 0; it must be an integer of at least 1\."),
+        ((), r"`coordinator`, `process` and `processes` must be given|cannot join the processes"),
+    ],
+)
+def test_bad_hosts_are_refused(arguments, message):
+    with pytest.raises(mj.InputError, match=message):
+        mj.initialize_hosts(*arguments)
+
+
+RUNTIME = """\
+[Gloo] Rank 1 is connected to 3 peer ranks. Expected number of connected peer ranks is : 3
+a line of another library
+E1126 17:19:49.626592   12227 coordination_service_agent.cc:289] Polled an error from coordination
+F1126 17:19:49.626722   12227 client.h:80] Terminating process because the JAX distributed service \
+detected fatal errors. This most likely indicates that another task died
+Additional GRPC error information from remote target coordination_service
+*** Check failure stack trace: ***
+    @     0x7f4167c40634  absl::lts_20260107::log_internal::LogMessage::SendToLog()
+"""
+
+
+def test_the_end_of_the_runtime_is_told_in_one_line():
+    command = [sys.executable, "-I", runtime_log.__file__, "maml-jax train"]
+    said = subprocess.run(command, input=RUNTIME, capture_output=True, text=True).stderr
+    assert said == f"a line of another library\nmaml-jax train: {runtime_log.LOST}\n"
+    again = f"{runtime_log.LOST}\n{RUNTIME}"
+    said = subprocess.run(command, input=again, capture_output=True, text=True).stderr
+    assert said == f"maml-jax train: {runtime_log.LOST}\n"
