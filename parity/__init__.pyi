@@ -1,3 +1,4 @@
+from . import audit as audit
 from .checking import check as check
 from .diagnosis import Diagnosis as Diagnosis
 from .diagnosis import diagnose as diagnose

@@ -63,13 +63,18 @@ def _audit(jobs: Any, options: argparse.Namespace, words: list[str]) -> int:
     from parity.run_metadata import run_metadata
 
     started = time.monotonic()
-    found = run_all([job.run for job in jobs], [job.operation for job in jobs]) if jobs else []
-    cells = [cell for of_one in found for cell in of_one]
+    names = [f"{job.stack} {job.operation}" for job in jobs]
+    found = run_all([job.run for job in jobs], names, options.processes) if jobs else []
+    cells = [cell for of_one, _ in found for cell in of_one]
+    processor = sum(seconds for _, seconds in found)
     at_kinks = conventions() if options.kinks or options.all else []
     seconds = time.monotonic() - started
     shown = _without_out(words)
     results = run_metadata(" ".join(["python -m parity.audit", *shown]))
-    results |= audit_report.to_json(cells, at_kinks) | {"seconds": round(seconds, 1)}
+    results |= audit_report.to_json(cells, at_kinks) | {
+        "seconds": round(seconds, 1),
+        "processor_seconds": round(processor, 1),
+    }
     text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False)
     if options.out is not None:
         options.out.write_text(text + "\n", encoding="utf-8")
@@ -79,7 +84,8 @@ def _audit(jobs: Any, options: argparse.Namespace, words: list[str]) -> int:
         parts = [audit_report.table(cells), audit_report.details(cells)] if cells else []
         parts += [audit_report.conventions_table(at_kinks)] if at_kinks else []
         print("\n\n".join(part for part in parts if part))
-        print(f"\n{len(cells)} cells of {len(jobs)} operations in {seconds:.0f} s.")
+        took = f"{seconds:.0f} s, {processor:.0f} s of processors"
+        print(f"\n{len(cells)} cells of {len(jobs)} operations in {took}.")
     return int(any(cell.verdict == WRONG for cell in cells))
 
 
@@ -152,6 +158,12 @@ def _without_out(words: list[str]) -> list[str]:
     return words[:place] + words[place + 2 :]
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 1")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m parity.audit",
@@ -182,6 +194,9 @@ def _parser() -> argparse.ArgumentParser:
         help="in that module: the arguments, or a function that returns them (default: example)",
     )
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument(
+        "--processes", type=_positive, metavar="N", help="how many (default: one for each core)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the inputs (default: 0)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write that object to FILE")

@@ -9,6 +9,7 @@ import numpy as np
 
 from parity.audit.namespaces import (
     autograd_names,
+    compiled_names,
     jax_names,
     scalar_function,
     torch_names,
@@ -18,6 +19,8 @@ from parity.audit.operations import Operation
 from parity.audit.points import Arrays, Point
 from parity.audit.transformations import Transformation
 
+INNER = "inner compiled"
+"""The first grad in `torch.compile`, what differentiates it outside; by `torch.autograd`."""
 Function = Callable[..., Any]
 Wrap = Callable[[Function], Function]
 """Puts something in place of an operation's function; to plant errors."""
@@ -39,7 +42,8 @@ def names_of(stack: str, mode: str) -> dict[str, Any]:
     """What expressions of a stack may use in a mode."""
     if stack != "torch":
         return jax_names()
-    return autograd_names() if mode == "autograd" else torch_names()
+    named = {"autograd": autograd_names, INNER: compiled_names}
+    return named.get(mode, torch_names)()
 
 
 class Runner:
@@ -72,7 +76,7 @@ class Runner:
 
     def expresses(self, transformation: Transformation) -> bool:
         """Whether the mode has the transformation."""
-        return self.mode.name != "autograd" or transformation.reverse_only
+        return self.mode.name not in ("autograd", INNER) or transformation.reverse_only
 
     def run(self, transformation: Transformation, point: Point) -> Arrays | float:
         """The derivative at a point; whatever the framework raises."""

@@ -12,6 +12,8 @@ from parity.audit.operations.operation import evaluate
 from parity.audit.primitives import Array
 from parity.audit.transformations import Transformation
 
+FIRST = "grad(f, every)"
+
 
 def dot(a: Any, b: Any) -> Any:
     """The sum of products of all elements."""
@@ -26,6 +28,17 @@ def torch_names() -> dict[str, Any]:
     func = torch.func
     names = {"torch": torch, "F": F, "np": np, "grad": func.grad, "jvp": func.jvp}
     return _with_maml(names | {"vmap": func.vmap, "dot": dot})
+
+
+def compiled_names(backend: str = "aot_eager") -> dict[str, Any]:
+    """Those of `autograd_names`, with `compiled`, which is put around the first grad."""
+    import torch
+
+    def compiled(gradient: Callable[..., Any]) -> Callable[..., Any]:
+        torch._dynamo.reset()
+        return torch.compile(gradient, backend=backend)
+
+    return autograd_names() | {"compiled": compiled}
 
 
 def autograd_names() -> dict[str, Any]:
@@ -74,12 +87,15 @@ def transformed(
     names: dict[str, Any],
 ) -> Callable[..., Any]:
     """The derivative as a function of `(p, u, v, t)`."""
+    expression = transformation.expression
+    if "compiled" in names:
+        expression = expression.replace(FIRST, f"compiled({FIRST})")
     known = names | {
         "f": f,
         "every": tuple(range(inputs)),
         "axes": (0, *[None] * (inputs - 1)),
     }
-    return evaluate(f"lambda p, u, v, t: {transformation.expression}", known)
+    return evaluate(f"lambda p, u, v, t: {expression}", known)
 
 
 def _autograd_grad(f: Callable[..., Array], every: tuple[int, ...]) -> Callable[..., Any]:

@@ -115,6 +115,7 @@ class Own:
         }
         self._values = _as_numpy(self.f_of(_modes(self.stack, False)[-1]), self.stack)
         self._gradient = self._reverse()
+        self._known: dict[tuple[Batch, int, float], Arrays] = {}
 
     def f_of(self, mode: Mode) -> Callable[..., Any]:
         """The scalar function of the floating-point leaves."""
@@ -177,13 +178,19 @@ class Own:
         return total
 
     def _expected(self, transformation: Transformation, step: float) -> Arrays:
-        if transformation.order == 1:
+        key = transformation.batch, transformation.order, step
+        if key not in self._known:
+            self._known[key] = self._by_differences(*key)
+        return self._known[key]
+
+    def _by_differences(self, batch: Batch, order: int, step: float) -> Arrays:
+        if order == 1:
             return self._corrected(step)
-        point = self.points[transformation.batch]
+        point = self.points[batch]
         found = []
         for p, v in point.tasks():
-            along = [v, point.t][: transformation.order - 1]
-            found.append(self._gradient_difference(p, along, step))
+            along = [v, point.t][: order - 1]
+            found.append(_nested(self._gradient, p, along, step))
         return point.gather(found)
 
     def _corrected(self, step: float) -> Arrays:
@@ -205,9 +212,6 @@ class Own:
 
     def _difference(self, along: Sequence[Arrays], step: float, p: Arrays) -> float:
         return float(_nested(lambda *q: (np.asarray(self._values(*q)),), p, along, step)[0])
-
-    def _gradient_difference(self, p: Arrays, along: Sequence[Arrays], step: float) -> Arrays:
-        return _nested(self._gradient, p, along, step)
 
     def _reverse(self) -> Callable[..., Arrays]:
         mode = _modes(self.stack, False)[-1]

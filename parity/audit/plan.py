@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 
-from parity.audit.backends import Mode
+from parity.audit.backends import INNER, Mode
 from parity.audit.operations import OPERATIONS, Operation
 
 Modes = list[tuple[Mode, Sequence[str]]]
 ALL: Sequence[str] = ()
-INDUCTOR = ("dense", "conv2d", "batch_norm", "layer_norm", "cross_entropy", "max_pool")
+AOT, INDUCTOR = "compile aot_eager", "compile inductor"
+SAMPLE = ("dense", "layer_norm")
+"""What is compiled by default."""
+COMPILED = ("dense", "conv2d", "batch_norm", "layer_norm", "cross_entropy", "max_pool")
 """What is compiled by Inductor too, which takes half a minute for each; the rest by `aot_eager`."""
 
 
@@ -19,13 +22,15 @@ def plan(operation: Operation, stack: str, everything: bool) -> Modes:
             (Mode("func", wide), ALL),
             (Mode("autograd", wide), ("grad∘grad", "grad∘grad∘grad")),
         ]
+        if operation.name in SAMPLE and not everything:
+            modes += [(mode, ("grad∘grad",)) for mode in (Mode(AOT, wide), Mode(INNER, wide))]
         if everything:
             modes += [
                 (Mode("func", single), ALL),
-                (Mode("compile aot_eager", wide), ("grad∘grad", "grad∘vmap∘grad")),
+                (Mode(AOT, wide), ("grad∘grad", "grad∘vmap∘grad")),
             ]
-            if operation.name in INDUCTOR:
-                modes.append((Mode("compile inductor", wide), ("grad∘grad",)))
+            if operation.name in COMPILED:
+                modes += [(m, ("grad∘grad",)) for m in (Mode(INDUCTOR, wide), Mode(INNER, wide))]
         return modes
     few = ("grad∘vmap∘grad", "jvp∘jvp", "grad∘vmap∘mixed")
     if not everything:

@@ -4,6 +4,7 @@ It runs by itself, without this package. What is expected comes from central dif
 function's own values, extrapolated once.
 """
 
+from parity.audit.backends import INNER
 from parity.audit.head import TEXT
 from parity.audit.maml_text import MAML
 from parity.audit.operations import OPERATIONS, Operation
@@ -52,7 +53,7 @@ def _framework(
     more = ["from itertools import product"] * (how.order > 1)
     if stack == "torch":
         first = "import numpy as np, torch, torch.nn.functional as F"
-        if mode == "autograd":
+        if mode in ("autograd", INNER):
             names.remove("grad")
         taken = [f"from torch.func import {', '.join(names)}"] if names else []
         return [first, *more, *taken], "torch.set_default_dtype(torch.float64)", "torch.tensor"
@@ -73,7 +74,7 @@ def _framework(
 
 def _inputs(op: Operation, how: Transformation, array: str, mode: str, scale: float) -> list[str]:
     factor = f"{scale!r} * " if op.scaled and scale != 1 else ""
-    leaf = ".requires_grad_()" if mode == "autograd" else ""
+    leaf = ".requires_grad_()" if mode in ("autograd", INNER) else ""
     values = f"({', '.join(op.inputs.values())},)"
     one = f"[{array}({factor}a){leaf} for a in {values}]"
     wide = "a.shape"
@@ -136,8 +137,8 @@ def _found(op: Operation, how: Transformation, stack: str, mode: str, precision:
     count = len(op.inputs)
     expression = how.expression.replace("every", repr(tuple(range(count))))
     expression = expression.replace("axes", repr((0, *[None] * (count - 1))))
-    if mode == "autograd":
-        expression = _by_autograd(how.order)
+    if mode in ("autograd", INNER):
+        expression = _by_autograd(how.order, compiled=mode == INNER)
     arrays = ["p", *"uvt"[: max(how.order, 1)]]
     call = f"(lambda {', '.join(arrays)}: {expression})"
     given = ", ".join(arrays)
@@ -150,7 +151,7 @@ def _found(op: Operation, how: Transformation, stack: str, mode: str, precision:
     elif mode.startswith("compile"):
         backend = mode.partition(" ")[2] or "inductor"
         call = f"torch.compile({call[1:-1]}, backend={backend!r})"
-    plain = precision == "float64" and mode in ("func", "autograd", "eager")
+    plain = precision == "float64" and mode in ("func", "autograd", "eager", INNER)
     found = f"found = {expression if plain else f'{call}({given})'}"
     if precision == "float32" and stack == "torch":
         before, after = (f"torch.set_default_dtype(torch.float{k})" for k in (32, 64))
@@ -161,9 +162,11 @@ def _found(op: Operation, how: Transformation, stack: str, mode: str, precision:
     return [dot, found]
 
 
-def _by_autograd(order: int) -> str:
+def _by_autograd(order: int, compiled: bool) -> str:
     """Nested `torch.autograd.grad`."""
     expression = "torch.autograd.grad(f(*p), p, create_graph=True)"
+    if compiled:
+        expression = f"torch.compile(lambda *p: {expression}, backend='aot_eager')(*p)"
     for direction in "vt"[: order - 1]:
         expression = f"torch.autograd.grad(dot({expression}, {direction}), p, create_graph=True)"
     return expression

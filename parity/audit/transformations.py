@@ -29,10 +29,6 @@ class Transformation:
         """Whether `torch.autograd.grad` alone can do it."""
         return "jvp" not in self.name and "vmap" not in self.name
 
-    def arguments(self) -> str:
-        """How often the derivative is contracted, and with what."""
-        return ", ".join(("v", "t")[: self.order - 1])
-
 
 _HVP = "grad(lambda *p: dot(grad(f, every)(*p), v), every)(*p)"
 
