@@ -140,7 +140,7 @@ def main() -> int:
     jax.config.update("jax_platforms", "cpu")
     from jax.experimental import topologies  # the documented way to compile ahead for other chips
 
-    devices = np.array(topologies.get_topology_desc(options.target, platform="tpu").devices)
+    devices: Any = np.array(topologies.get_topology_desc(options.target, platform="tpu").devices)
     mesh = Mesh(devices.reshape(-1, options.fsdp), (AXIS, FSDP), axis_types=(AxisType.Auto,) * 2)
     found = {"for": options.target, **compile_update(options, mesh)}
     found |= {"hbm_bytes": HBM_BYTES[chip], "fits": found["needed_bytes"] < HBM_BYTES[chip]}
