@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -24,16 +25,27 @@ SAYS = {
     "verify_pytorch": r"(?s)inner graph not created.*correct: .*weight decay 0.0005 in the inner",
     "long_inner_loops": r"mixed against reverse: \d\.\de-0[5-9]",
 }
-FAST = ("first_learner",)
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in SHORTER if name not in FAST]
-"""Each compiles several learners, or tries all known mistakes."""
 
 
 def test_all_examples_are_here():
     assert {path.stem for path in EXAMPLES.glob("*.py")} == set(SHORTER)
 
 
-@pytest.mark.parametrize("name", [*FAST, *SLOW])
+def test_the_first_cells_of_the_first_learner(capsys):
+    """Up to its training, in this process: the meta-gradient is as long as the loss is steep."""
+    source = (EXAMPLES / "first_learner.py").read_text(encoding="utf-8")
+    cells = source.split("# ## Meta-training")[0]
+    for here, instead in (("mj.use_all_cores()", ""), ("plt.show()", "plt.close()")):
+        assert here in cells
+        cells = cells.replace(here, instead)
+    matplotlib.use("agg")
+    exec(cells, {})  # noqa: S102
+    steep, length = map(float, re.findall(r"\d\.\d+", capsys.readouterr().out.splitlines()[-1]))
+    assert steep == pytest.approx(length, rel=0.02)
+
+
+@pytest.mark.slow  # each compiles several learners, or tries all known mistakes
+@pytest.mark.parametrize("name", SHORTER)
 def test_an_example_runs(name, tmp_path):
     if name == "verify_pytorch":
         pytest.importorskip("torch")
