@@ -36,6 +36,8 @@ class Sweep(ConfigOptions):
         if self.meta_lrs and config.meta_lr != usual.meta_lr:
             raise InputError(f"`meta_lr` was {config.meta_lr}; it stands beside `meta_lrs`.")
         check_count("test_tasks", self.test_tasks)
+        if self.together is not None:
+            check_count("together", self.together)
         out = self.out or Path("runs", f"{config.recipe}-{config.algorithm}-sweep")
         members = sweep.create(config, out, self.seeds, self.meta_lrs)
         say(f"{out}: {len(members)} runs of {config.updates} updates")

@@ -41,6 +41,7 @@ def of_step():
     return workload, inputs, program.result(program.step())
 
 
+@pytest.mark.slow  # it compiles two inner steps and their derivatives
 def test_both_compute_the_same_from_the_same(page, x64):
     workload, inputs, (other_loss, other) = of_step()
     program = own_jax.prepare(workload, inputs, "cpu")

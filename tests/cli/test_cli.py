@@ -140,10 +140,12 @@ def shown(arguments, capsys):
     ("command", "parts"),
     {
         "": [
-            *("train", "evaluate", "predict", "play", "report", "export", "import", "data"),
+            *("train", "sweep", "evaluate", "predict", "play", "report"),
+            *("export", "import", "data"),
             "--version",
         ],
         "train": ["--inner-lr", "inner-loop options", "imaml options", "omniglot-5w1s", "conv4"],
+        "sweep": ["--seeds", "--meta-lrs", "inner-loop options", "imaml options"],
         "evaluate": ["--queries", "RUN"],
         "predict": ["RUN", "--support", "--images", "--html"],
         "play": ["RUN", "--port", "--steps"],
@@ -225,8 +227,13 @@ sys.exit(f"imported: {imported}" if imported else 0)
 
 
 BAD = {
-    "evalute": ["no such command (did you mean evaluate?)", "train, evaluate, predict"],
+    "evalute": ["no such command (did you mean evaluate?)", "train, sweep, evaluate"],
     "data": ["one of {show, prepare}", "data --help"],
+    "sweep --seed 3": ["--seed was 3; a sweep takes --seeds"],
+    "sweep --meta-lr 3 --meta-lrs 1 2": ["--meta-lr was 3.0; it stands beside --meta-lrs"],
+    "sweep --seeds 1 1": ["--seeds was (1, 1)", "each once"],
+    "sweep --together 0": ["--together was 0", "at least 1"],
+    "sweep --test-tasks 0": ["--test-tasks was 0", "at least 1"],
     "data shwo": ["no such command (did you mean show?)", "show, prepare"],
     "train --recipe omniglot-5w1": ["--recipe was", "did you mean 'omniglot-5w1s'", "quickstart"],
     "train --recipe": ["--recipe"],
