@@ -125,7 +125,7 @@ def _compiled(
 
 
 def _once(operation: Operation) -> bool:
-    """Whether it is differentiated once: a whole meta-gradient has its second derivatives inside."""
+    """Whether it is differentiated once: a meta-gradient has its second derivatives inside."""
     return operation.kind == "programs"
 
 
