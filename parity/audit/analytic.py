@@ -95,7 +95,7 @@ def torch_derivatives(
     f = of_primitives(torch_primitives(), operation.reference)
     with torch.device("cpu"):
         tensors = [tuple(torch.tensor(a, dtype=dtype) for a in group) for group in (p, v, t)]
-        found = _three(f, torch.func.grad, len(p))(*tensors)
+        found = _three(f, torch.func.grad, len(p), _once(operation))(*tensors)
     return Derivatives(*(tuple(a.double().numpy() for a in group) for group in found))
 
 
@@ -116,7 +116,7 @@ def _compiled(
         with jax.enable_x64(True), jax.default_device(cpu):
             if not program:
                 f = of_primitives(jax_primitives(), operation.reference)
-                lowered = jax.jit(_forward(f, len(p))).lower(p, v, t)
+                lowered = jax.jit(_forward(f, len(p), _once(operation))).lower(p, v, t)
                 program.append(compile_quickly(lowered))
             found = program[0](p, v, t)
         return Derivatives(*(tuple(np.asarray(a) for a in group) for group in found))
@@ -124,13 +124,21 @@ def _compiled(
     return run
 
 
-def _forward(f: Callable[..., Any], inputs: int) -> Callable[..., Any]:
+def _once(operation: Operation) -> bool:
+    """Whether it is differentiated once: a meta-gradient has its second derivatives inside."""
+    return operation.kind == "programs"
+
+
+def _forward(f: Callable[..., Any], inputs: int, once: bool) -> Callable[..., Any]:
     """The three by forward mode over reverse mode, whose one program is half as large."""
     import jax
 
     every = tuple(range(inputs))
 
     def three(p: Any, v: Any, t: Any) -> Any:
+        if once:
+            return (jax.grad(f, every)(*p),) * 3
+
         def along_v(*p: Any) -> Any:
             return jax.jvp(jax.grad(f, every), p, v)
 
@@ -140,12 +148,14 @@ def _forward(f: Callable[..., Any], inputs: int) -> Callable[..., Any]:
     return three
 
 
-def _three(f: Callable[..., Any], grad: Any, inputs: int) -> Callable[..., Any]:
+def _three(f: Callable[..., Any], grad: Any, inputs: int, once: bool) -> Callable[..., Any]:
     """The gradient, its derivative along v, and that one's along t."""
     every = tuple(range(inputs))
 
     def three(p: Any, v: Any, t: Any) -> Any:
         first = grad(f, every)
+        if once:
+            return (first(*p),) * 3
         second = grad(lambda *p: dot(first(*p), v), every)
         third = grad(lambda *p: dot(second(*p), t), every)
         return first(*p), second(*p), third(*p)

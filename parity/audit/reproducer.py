@@ -62,11 +62,11 @@ def _framework(
     libraries += ["from flax import linen"] if "linen." in text else []
     libraries += [_OWN] if "mj" in text else []
     libraries += [_MIXED] if "mixed" in text or "own_maml" in text else []
-    libraries = ["; ".join(libraries)] if libraries else []
+    first = "; ".join([first, *libraries])
     names += ["lax"] if "lax." in text else []
     taken = [f"from jax import {', '.join(names)}"]
     return (
-        [first, *more, *taken, *libraries],
+        [first, *more, *taken],
         "jax.config.update('jax_enable_x64', True)",
         "jnp.array",
     )
