@@ -7,8 +7,8 @@ from benchmarks.peers import Prepare, Program, maml_jax
 from benchmarks.workloads import Inputs, Workload
 from maml_jax.kernels.convolution import in_forms
 
-_CHOSEN = ExitStack()
-"""A worker has one peer, so its form stays chosen to the end of the process."""
+CHOSEN = ExitStack()
+"""A worker has one peer, so its form stays chosen to the end of the process; tests close this."""
 
 
 def in_form(*names: str) -> tuple[Prepare, Prepare]:
@@ -16,7 +16,7 @@ def in_form(*names: str) -> tuple[Prepare, Prepare]:
 
     def of(prepare: Any) -> Prepare:
         def prepared(workload: Workload, inputs: Inputs, device: str) -> Program:
-            _CHOSEN.enter_context(in_forms(*names))
+            CHOSEN.enter_context(in_forms(*names))
             return prepare(workload, inputs, device)
 
         return prepared
