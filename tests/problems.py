@@ -14,7 +14,12 @@ def all_but_slow(values, *quick):
 
     Where a test compiles for seconds a value, those that differ most are enough for every change.
     """
-    return [v if v in quick else pytest.param(v, marks=pytest.mark.slow) for v in values]
+
+    def slow(value):
+        several = value if isinstance(value, tuple) else (value,)
+        return pytest.param(*several, marks=pytest.mark.slow)
+
+    return [value if value in quick else slow(value) for value in values]
 
 
 def classification(tasks=None, ways=3, shots=2, queries=2, size=(6,), seed=0):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import PartitionSpec as P
-from problems import classification, distance, perceptron
+from problems import all_but_slow, classification, distance, perceptron
 
 import maml_jax as mj
 
@@ -159,7 +159,7 @@ RAGGED = mj.bilevel(
 RAGGED_STEP = jax.jit(mj.over_tasks(RAGGED, 2))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(2, 3), st.integers(1, 4), st.integers(1, 4), st.integers(0, 9)),
@@ -242,7 +242,7 @@ def test_4_several_inputs_and_several_heads():
     agree(learner, learner.init(params), episode, plain)
 
 
-@pytest.mark.parametrize("stored_steps", [None, 3])
+@pytest.mark.parametrize("stored_steps", all_but_slow([None, 3], 3))
 def test_5_a_stream(stored_steps):
     (params, apply), batches = perceptron(), classification(tasks=7).support
     objective = plain_objective(apply)
@@ -352,7 +352,7 @@ def test_7_running_statistics_frozen():
     agree(learner, learner.init(weights), episode, plain)
 
 
-@pytest.mark.parametrize("differentiate", ["mixed", "reverse"])
+@pytest.mark.parametrize("differentiate", all_but_slow(["mixed", "reverse"], "mixed"))
 def test_7_running_statistics_carried(differentiate):
     (weights, statistics), episode = backbone(), classification()
 
@@ -416,7 +416,7 @@ def test_8_metrics_of_ones_own():
 MODES = ["mixed", "reverse", "first_order", "implicit"]
 
 
-@pytest.mark.parametrize("differentiate", MODES)
+@pytest.mark.parametrize("differentiate", all_but_slow(MODES, "reverse", "implicit"))
 def test_9_transformations_of_jax(differentiate):
     """`vmap`, `grad`, `jit`, `scan`, `shard_map` with its check, forward mode, Hessian products."""
     (params, apply), tasks = perceptron(), classification(tasks=2)

@@ -91,6 +91,7 @@ def test_regression_is_evaluated_by_its_loss(whole, capsys):
     assert (whole / "report.html").is_file()
 
 
+@pytest.mark.slow  # letters are drawn, and convolutions compiled
 def test_images_end_to_end(tmp_path, capsys):
     run = tmp_path / "run"
     small = ["--filters", "4", "--tasks", "2", "--updates", "2", "--validate-every", "0"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from problems import classification, distance, perceptron
+from problems import all_but_slow, classification, distance, perceptron
 
 import maml_jax as mj
 from maml_jax.core.checkpointing import block_lengths, scan_steps
@@ -65,7 +65,7 @@ def test_outputs_and_derivative_are_those_of_one_scan(steps, stored, x64):
     assert distance(found, expected) < 1e-13
 
 
-@pytest.mark.parametrize("differentiate", ["mixed", "reverse"])
+@pytest.mark.parametrize("differentiate", all_but_slow(["mixed", "reverse"], "mixed"))
 def test_the_meta_gradient_is_that_of_storing_every_step(differentiate, x64):
     exact = meta_gradient(37, differentiate=differentiate)
     few = meta_gradient(37, differentiate=differentiate, stored_steps=9)
@@ -77,7 +77,7 @@ def test_a_policy_changes_no_result(x64):
     assert distance(meta_gradient(5, step_policy=saved), meta_gradient(5)) < 1e-13
 
 
-@pytest.mark.parametrize("last", [0, 2, 5, 9])
+@pytest.mark.parametrize("last", all_but_slow([0, 2, 5, 9], 2))
 def test_truncation_takes_the_weights_before_as_constants(last, x64):
     (params, apply), episode = perceptron(), classification()
 
@@ -112,6 +112,7 @@ def test_truncation_takes_the_weights_before_as_constants(last, x64):
         np.testing.assert_allclose(leaf, slope, rtol=1e-10, atol=1e-12 * size)
 
 
+@pytest.mark.slow  # a derivative is compiled for each step
 @pytest.mark.parametrize("stored", [None, 3])
 def test_norms_by_step_are_those_of_the_derivative_in_the_weights_before_each(stored, x64):
     (params, apply), episode = perceptron(), classification()

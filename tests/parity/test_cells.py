@@ -25,7 +25,6 @@ from parity.reference.proto_maml import proto_maml
 from parity.relative_error import BOUND
 
 FAST = {
-    "maml/conv4-stride/1/mixed",
     "maml/mlp/5/mixed",
     "maml/mlp-sinusoid/5/mixed/adam",
     "fomaml/mlp-sinusoid/5/momentum",
@@ -34,10 +33,11 @@ FAST = {
     "meta-sgd/mlp-batch-norm/5/mixed",
     "anil/mlp/5/mixed",
     "proto-maml/mlp/5/mixed",
-    "maml-plus-plus/mlp-batch-norm/5/mixed",
-    "meta-curvature/mlp/5/mixed",
 }
 SLOW = {
+    "maml/conv4-stride/1/mixed",
+    "maml-plus-plus/mlp-batch-norm/5/mixed",
+    "meta-curvature/mlp/5/mixed",
     "fomaml/conv4-maxpool/5",
     "maml/article-cnn/1/reverse",
     "maml/mlp-batch-norm/5/reverse",

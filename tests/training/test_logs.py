@@ -142,7 +142,7 @@ def test_it_holds_the_log_once_after_a_resume(name, tmp_path):
     assert found(name, run) == expected(run)
 
 
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("name", all_but_slow(READERS, "csv"))
 def test_one_that_is_added_to_a_run_has_all_of_it(name, copy):
     resumed(copy, updates=14, log=(available(name),))
     assert read_config(copy).log == (name,)
