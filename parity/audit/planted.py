@@ -16,22 +16,23 @@ from parity.audit.operations import Operation
 
 @dataclass(frozen=True)
 class Fault:
-    """What the derivative of the copies of all inputs, or of the last one's, is multiplied by."""
+    """What the derivative of the copies of all inputs, or of the first one's, is multiplied by.
+
+    Most operations are linear in their last input, a bias, whose second derivative has no term.
+    """
 
     name: str
     factor: float
-    last_only: bool = False
+    first_only: bool = False
 
     def factors(self, inputs: int) -> list[float]:
         """By input."""
-        return [
-            self.factor if not self.last_only or k == inputs - 1 else 1.0 for k in range(inputs)
-        ]
+        return [self.factor if not self.first_only or k == 0 else 1.0 for k in range(inputs)]
 
 
 FAULTS = [
     Fault("one part in 10⁴", 1.0001),
-    Fault("a dropped term", 0.0, last_only=True),
+    Fault("a dropped term", 0.0, first_only=True),
     Fault("a wrong sign", -1.0),
     Fault("a detached branch", 0.0),
 ]
@@ -57,10 +58,14 @@ def audit_fault(
     operation: Operation,
     stack: str,
     fault: Fault,
-    names: Sequence[str] = ("grad", "grad∘grad", "jvp∘jvp"),
+    names: Sequence[str] = ("grad", "grad∘grad", "jvp∘grad"),
     truth: Truth | None = None,
 ) -> Planted:
-    """Plant a fault and audit the operation, in float64, eagerly in PyTorch and compiled in JAX."""
+    """Plant a fault and audit the operation, in float64, eagerly in PyTorch and compiled in JAX.
+
+    Not under jvp∘jvp: PyTorch takes the forward-mode rule of a `Function` for a constant, so that
+    it would be wrong there without a fault.
+    """
     factors = fault.factors(len(operation.inputs))
     wrap: Wrap = in_torch(factors) if stack == "torch" else in_jax(factors)
     mode = Mode("func" if stack == "torch" else "jit", "float64")

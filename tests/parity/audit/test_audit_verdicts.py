@@ -27,7 +27,7 @@ FUNCTION = {t.name: t for t in TRANSFORMATIONS}
 @pytest.mark.parametrize("name", ["dense", "group_norm", "softmax"])
 def test_planted_errors_are_caught_in_pytorch(name, fault):
     found = audit_fault(BY_NAME[name], "torch", fault)
-    assert found.wrong == ["grad∘grad", "jvp∘jvp"]
+    assert found.wrong == ["grad∘grad", "jvp∘grad"]
     assert found.first_order_right
 
 
@@ -35,7 +35,7 @@ def test_planted_errors_are_caught_in_pytorch(name, fault):
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.name)
 def test_planted_errors_are_caught_in_jax(fault):
     found = audit_fault(BY_NAME["group_norm"], "jax", fault)
-    assert found.wrong == ["grad∘grad", "jvp∘jvp"]
+    assert found.wrong == ["grad∘grad", "jvp∘grad"]
     assert found.first_order_right
 
 
