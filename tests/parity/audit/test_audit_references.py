@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from problems import all_but_slow
 
 from parity.audit import numeric
 from parity.audit.analytic import derivatives
@@ -40,7 +41,7 @@ def test_the_reference_by_a_framework_of_a_cubic():
     np.testing.assert_allclose(found.second[0], 2.5 * bend + 2 * slope * total)
 
 
-@pytest.mark.parametrize("name", SAMPLE)
+@pytest.mark.parametrize("name", all_but_slow(SAMPLE, "layer_norm"))
 def test_sixty_digits_agree_with_the_complex_step(name):
     operation = BY_NAME[name]
     point = points(operation, 0, 1.0)["none"]
@@ -54,7 +55,7 @@ def test_sixty_digits_agree_with_the_complex_step(name):
         assert numeric.derivative(f, point.p, along) == pytest.approx(exact, rel=1e-9)
 
 
-@pytest.mark.parametrize("name", ["dense", "layer_norm", "cumprod_with_zero", "solve"])
+@pytest.mark.parametrize("name", ["dense", "layer_norm"])
 def test_both_references_agree(name):
     truth = Truth(BY_NAME[name], "jax", 3, 1.0)
     for transformation in transformations_of(BY_NAME[name], "jax"):

@@ -5,6 +5,7 @@ from contextlib import redirect_stdout
 
 import pytest
 import torch
+from problems import all_but_slow
 from torch.autograd import Function
 
 from parity.audit import audit_report, kinks
@@ -24,7 +25,7 @@ FUNCTION = {t.name: t for t in TRANSFORMATIONS}
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.name)
-@pytest.mark.parametrize("name", ["dense", "group_norm", "softmax"])
+@pytest.mark.parametrize("name", all_but_slow(["dense", "group_norm", "softmax"], "group_norm"))
 def test_planted_errors_are_caught_in_pytorch(name, fault):
     found = audit_fault(BY_NAME[name], "torch", fault)
     assert found.wrong == ["grad∘grad", "jvp∘grad"]
@@ -70,7 +71,7 @@ def test_an_accusation_needs_both_references():
 
 def wrong_cells():
     """Cells of PyTorch that some versions get wrong, and one that none does."""
-    return [
+    every = [
         ("layer_norm", "jvp∘jvp"),
         ("layer_norm", "grad∘grad∘grad"),
         ("batch_norm", "grad∘vmap∘grad"),
@@ -79,6 +80,7 @@ def wrong_cells():
         ("dense", "vmap∘grad∘grad"),
         ("hardsigmoid", "grad"),
     ]
+    return all_but_slow(every, ("layer_norm", "jvp∘jvp"), ("dense", "vmap∘grad∘grad"))
 
 
 @pytest.mark.parametrize(("name", "transformation"), wrong_cells())
@@ -106,7 +108,7 @@ def run(text):
     return float(found), float(expected)
 
 
-@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("stack", all_but_slow(STACKS, "torch"))
 def test_every_reproducer_is_short_and_is_python(stack):
     for operation in OPERATIONS:
         if operation.call(stack) is None:
