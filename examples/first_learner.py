@@ -74,7 +74,7 @@ print(f"query loss after one inner step: {loss:.3f}")
 
 # %%
 small = 1e-3
-length = optax.global_norm(gradient)
+length = optax.tree.norm(gradient)
 moved = jax.tree.map(lambda w, g: w + small * g / length, meta, gradient)
 (further, _), _ = learner.value_and_grad(moved, task)
 print(f"the loss grows by {(further - loss) / small:.3f}, the gradient's length is {length:.3f}")
