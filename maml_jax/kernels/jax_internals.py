@@ -19,6 +19,7 @@ from jax.experimental.multihost_utils import (
 )
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jax.sharding import NamedSharding, PartitionSpec
 
 __all__ = [
     "Primitive",
@@ -120,11 +121,15 @@ def binary_operation(
     """
     primitive = Primitive(name)
     primitive.def_impl(jax.jit(primitive.bind, static_argnames="geometry"))
-    primitive.def_abstract_eval(
-        lambda a, b, *, geometry: ShapedArray(
-            shape(a, b, geometry), a.dtype, manual_axis_type=a.manual_axis_type
-        )
-    )
+
+    def result(a: Any, b: Any, *, geometry: Any) -> ShapedArray:
+        form, varying = shape(a, b, geometry), a.manual_axis_type
+        if varying.empty:  # outside of a checked `shard_map`
+            return ShapedArray(form, a.dtype)
+        sharding = NamedSharding(a.sharding.mesh, PartitionSpec(*[None] * len(form)))
+        return ShapedArray(form, a.dtype, sharding=sharding, manual_axis_type=varying)
+
+    primitive.def_abstract_eval(result)
     lowered = {
         platform: mlir.lower_fun(function, multiple_results=False)
         for platform, function in by_others.items()
