@@ -68,7 +68,10 @@ def run(command: Callable[[], int]) -> int:
         else:  # a collective without its partner
             os.write(2, f"{runtime_log.LOST}\n".encode())
         code = 1
-    except BaseException:
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        code = 130
+    except Exception:
         traceback.print_exc()
         code = 1
     if code:
