@@ -63,11 +63,28 @@ def problem() -> tuple[Any, Any, mj.Episode]:
     return params, (inner, error), mj.Episode(batch(10), batch(10))
 
 
-def learner_of(objectives: Any, steps: int, rate: float, **options: Any) -> mj.MetaLearner:
+def learner_of(
+    objectives: Any,
+    steps: int,
+    rate: float,
+    *,
+    stored_steps: int | None = None,
+    last_steps: int | None = None,
+    gradient_norms: bool = False,
+) -> mj.MetaLearner:
     """The learner of the problem at so many steps."""
     hyper = {"decay": jnp.asarray(-6.0)}
     inner, outer = objectives
-    return mj.bilevel(inner, outer, rate, steps, hyper=hyper, **options)
+    return mj.bilevel(
+        inner,
+        outer,
+        rate,
+        steps,
+        hyper=hyper,
+        stored_steps=stored_steps,
+        last_steps=last_steps,
+        gradient_norms=gradient_norms,
+    )
 
 
 def measured(steps: int, stored: int | None) -> tuple[dict[str, Any], Any]:

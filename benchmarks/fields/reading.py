@@ -23,6 +23,7 @@ import optax
 
 import maml_jax as mj
 from benchmarks.fields import dense, network, report, train
+from maml_jax.problems.bilevel import Differentiation
 
 BEFORE, BLOCK, BLOCKS, EMBEDDING, SYMBOLS = 12, 128, 24, 8, 97
 UPDATES, TASKS, TEST_FILES = 600, 4, 30
@@ -62,7 +63,7 @@ def bits(weights: Any, meta: Any, batch: mj.Batch, key: Any) -> Any:
     return losses.mean() / math.log(2)
 
 
-def reader(rates: Any, **options: Any) -> mj.MetaLearner:
+def reader(rates: Any, differentiate: Differentiation = "mixed") -> mj.MetaLearner:
     """The learner that reads a stream of blocks."""
     return mj.bilevel(
         bits,
@@ -72,7 +73,7 @@ def reader(rates: Any, **options: Any) -> mj.MetaLearner:
         hyper={"rates": rates},
         stream=True,
         outer_steps="each",
-        **options,
+        differentiate=differentiate,
     )
 
 
