@@ -87,15 +87,15 @@ def test_there_are_sixty_operations_in_each_framework():
     assert len({operation.name for operation in OPERATIONS}) == len(OPERATIONS)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda o: o.name)
+@pytest.mark.parametrize(
+    "operation", [o for o in OPERATIONS if o.torch is not None], ids=lambda o: o.name
+)
 def test_references_have_the_values_of_pytorch(operation):
     """The reference of an operation is that operation; its value is the framework's."""
     import torch
 
     from parity.audit.namespaces import torch_names
 
-    if operation.torch is None:
-        pytest.skip("PyTorch has no such operation")
     arrays = [torch.tensor(a) for a in operation.arguments(5)]
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
