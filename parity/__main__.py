@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from maml_jax.errors import InputError
 from maml_jax.extras import require
 from parity.oracles import ORACLES
+from parity.progress import Progress
 
 if TYPE_CHECKING:
     from parity.cells import Cell
@@ -43,8 +44,6 @@ examples:
   python -m parity --only reptile --list       the names of Reptile's cells
   python -m parity --only 5 --json       those of five inner steps, for a program to read
 """
-PROGRESS_EVERY = 30.0
-"""Seconds between two lines of progress where the output is no terminal."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -204,7 +203,7 @@ def _run(cells: "list[Cell]", options: argparse.Namespace) -> "list[Errors]":
         pending = {pool.submit(run, cell): cell for cell in cells}
         try:
             results = {}
-            progress = _Progress(len(cells))
+            progress = Progress(len(cells), "cells")
             for future in as_completed(pending):
                 results[pending[future]] = future.result()
                 progress.show(len(results), pending[future].name)
@@ -213,29 +212,6 @@ def _run(cells: "list[Cell]", options: argparse.Namespace) -> "list[Errors]":
             raise
     progress.close()
     return [results[cell] for cell in cells]
-
-
-class _Progress:
-    """How many cells are done: one line that is overwritten, or a line now and then in a file."""
-
-    def __init__(self, total: int):
-        self.total = total
-        self.terminal = sys.stderr.isatty()
-        self.started = self.shown = time.monotonic()
-
-    def show(self, done: int, name: str) -> None:
-        now = time.monotonic()
-        if not self.terminal and now - self.shown < PROGRESS_EVERY:
-            return
-        self.shown = now
-        left = (now - self.started) / done * (self.total - done)
-        line = f"{done}/{self.total} cells, about {left:.0f} s left, last {name}"
-        before, after = ("\r\033[K", "") if self.terminal else ("", "\n")
-        print(before + line, end=after, file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        if self.terminal:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

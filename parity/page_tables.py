@@ -27,10 +27,15 @@ _NAMES = {"sgd": "gradient descent", "adam": "Adam"}
 
 def main(arguments: list[str]) -> int:
     """Update the tables of the pages that `arguments` name."""
-    if not arguments:
-        print("usage: python -m parity.page_tables PAGE.md …", file=sys.stderr)
+    return update_pages("parity.page_tables", arguments, with_tables)
+
+
+def update_pages(module: str, pages: Sequence[str], with_tables: Callable[[str], str]) -> int:
+    """Write each page as `with_tables` makes it of its text; the exit status of that command."""
+    if not pages:
+        print(f"usage: python -m {module} PAGE.md …", file=sys.stderr)
         return 2
-    for page in map(Path, arguments):
+    for page in map(Path, pages):
         page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
 

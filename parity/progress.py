@@ -32,3 +32,33 @@ def still_alive(doing: str) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+
+
+class Progress:
+    """How many are done: one line that is overwritten, or a line now and then in a file.
+
+    Args:
+      total: how many there are.
+      what: what they are called, in the plural.
+    """
+
+    def __init__(self, total: int, what: str):
+        self.total, self.what = total, what
+        self.terminal = sys.stderr.isatty()
+        self.started = self.shown = time.monotonic()
+
+    def show(self, done: int, name: str) -> None:
+        """Say that so many are done, of which `name` is the last."""
+        now = time.monotonic()
+        if not self.terminal and now - self.shown < EVERY:
+            return
+        self.shown = now
+        left = (now - self.started) / done * (self.total - done)
+        line = f"{done}/{self.total} {self.what}, about {left:.0f} s left, last {name}"
+        before, after = ("\r\033[K", "") if self.terminal else ("", "\n")
+        print(before + line, end=after, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Take the line away."""
+        if self.terminal:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)

@@ -13,11 +13,10 @@ import json
 import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from parity.audit.reproducer import reproducer
-from parity.page_tables import ROOT
+from parity.page_tables import ROOT, update_pages
 
 _END = "<!-- end of table -->"
 _MARK = re.compile(rf"(<!-- (audit|conventions|reproducer): ([^>]+) -->\n).*?{_END}", re.DOTALL)
@@ -26,12 +25,7 @@ _NOT_RIGHT = {"wrong": "**{error}**", "not supported": "–", "undecided": "?"}
 
 def main(arguments: list[str]) -> int:
     """Update the tables of the pages that `arguments` name."""
-    if not arguments:
-        print("usage: python -m parity.audit.page PAGE.md …", file=sys.stderr)
-        return 2
-    for page in map(Path, arguments):
-        page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
-    return 0
+    return update_pages("parity.audit.page", arguments, with_tables)
 
 
 def with_tables(text: str) -> str:

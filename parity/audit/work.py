@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -12,10 +11,9 @@ from typing import TypeVar
 from parity.audit.cells import Cell, cells
 from parity.audit.operations import OPERATIONS
 from parity.audit.plan import plan
+from parity.progress import Progress
 
 T = TypeVar("T")
-EVERY = 30.0
-"""Seconds between two lines of progress where the output is no terminal."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ def run_all(
 ) -> list[T]:
     """What the jobs return, in their order, with signs of life on stderr."""
     count = min(processes or os.cpu_count() or 1, len(jobs))
-    progress = Progress(len(jobs))
+    progress = Progress(len(jobs), "operations")
     found: dict[int, T] = {}
     if count <= 1:
         for k, job in enumerate(jobs):
@@ -72,26 +70,3 @@ def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
-
-
-class Progress:
-    """How much is done: one line that is overwritten, or a line now and then in a file."""
-
-    def __init__(self, total: int):
-        self.total = total
-        self.terminal = sys.stderr.isatty()
-        self.started = self.shown = time.monotonic()
-
-    def show(self, done: int, name: str) -> None:
-        now = time.monotonic()
-        if not self.terminal and now - self.shown < EVERY:
-            return
-        self.shown = now
-        left = (now - self.started) / done * (self.total - done)
-        line = f"{done}/{self.total} operations, about {left:.0f} s left, last {name}"
-        before, after = ("\r\033[K", "") if self.terminal else ("", "\n")
-        print(before + line, end=after, file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        if self.terminal:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)

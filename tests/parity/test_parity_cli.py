@@ -141,7 +141,7 @@ def test_colour_and_progress_are_for_terminals(fake, capsys, monkeypatch):
 
 
 def test_progress_of_a_long_run_is_lines_in_a_file(fake, capsys, monkeypatch):
-    monkeypatch.setattr("parity.__main__.PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr("parity.progress.EVERY", 0.0)
     assert main(["--only", "fomaml/mlp"]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1].startswith(
