@@ -138,12 +138,20 @@ def _one_task(learner: MetaLearner, progress: Any) -> Callable[[Meta, Any], Any]
     def one_task(meta: Meta, one: Any) -> Any:
         (episode, key), counts = one
         given = {} if key is None else {"key": key}
-        result = learner.value_and_grad(meta, episode, progress, **given)
+        (value, metrics), grads = learner.value_and_grad(meta, episode, progress, **given)
+        metrics = jax.tree.map(lambda metric: _as_real(metric, jnp.result_type(value)), metrics)
+        result = (value, metrics), grads
         if counts is None:
             return result
         return jax.tree.map(lambda leaf: jnp.where(counts, leaf, 0), result)
 
     return one_task
+
+
+def _as_real(metric: Any, dtype: Any) -> jax.Array:
+    """A truth value or a count in the loss's type: sums of their own type would be no sums."""
+    real = jnp.issubdtype(jnp.result_type(metric), jnp.inexact)
+    return jnp.asarray(metric) if real else jnp.asarray(metric, dtype)
 
 
 def _count(episodes: Any) -> int:

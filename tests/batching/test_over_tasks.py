@@ -85,3 +85,19 @@ def test_over_tasks_depends_on_its_arguments_alone(monkeypatch):
     assert [scans(chunk) for chunk in (1, 2, 3, 6, 9)] == [[6], [3], [2], [1], [1]]
     monkeypatch.setattr(module, "CACHE_BYTES", 1)
     assert scans(None) == [6]
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 4])
+def test_metrics_of_any_type_are_means(chunk):
+    """Sums of truth values are no truth values, and those of bytes no bytes."""
+
+    def outer(weights, meta, batch, key):
+        solved = batch["x"].sum() > 0
+        return (weights["w"] * batch["x"]).sum(), {"solved": solved, "n": jnp.uint8(200)}
+
+    learner = mj.bilevel(lambda weights, *_: weights["w"] ** 2, outer, 0.1)
+    x = jnp.asarray([[1.0], [1.0], [-1.0], [1.0]])
+    step = mj.over_tasks(learner, chunk)
+    (_, metrics), _ = step(learner.init({"w": jnp.ones(())}), mj.Episode({"x": x}, {"x": x}))
+    assert metrics["solved"] == 0.75
+    assert metrics["n"] == 200
