@@ -84,6 +84,7 @@ class Classify(Protocol):
         *,
         transductive: bool = False,
         steps: int | None = None,
+        key: RandomKey | None = None,
     ) -> Examples:
         """Adapt to `support`, then compute the outputs for each example of `x`.
 
@@ -96,6 +97,7 @@ class Classify(Protocol):
             which a network with batch norm over the current batch answers differently (both are in
             Nichol et al. 2018, §6.1).
           steps: as in `Adapt`.
+          key: as in `Adapt`.
 
         Returns:
           The outputs, `[examples, …]`.

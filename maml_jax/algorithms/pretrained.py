@@ -143,8 +143,11 @@ def pretrained(
         *,
         transductive: bool = False,
         steps: int | None = None,
+        key: RandomKey | None = None,
     ) -> Examples:
-        return tuned.classify(weights(meta), support, x, transductive=transductive, steps=steps)
+        return tuned.classify(
+            weights(meta), support, x, transductive=transductive, steps=steps, key=key
+        )
 
     def untrained(meta: Meta, support: Batch, x: Examples) -> Examples:
         del support

@@ -207,12 +207,16 @@ def entry_points(
         *,
         transductive: bool = False,
         steps: int | None = None,
+        key: RandomKey | None = None,
     ) -> Examples:
-        steps = check(meta, support, steps)
+        steps = check(meta, support, steps, key)
         if not transductive:
+            check_batch("support", support)
             check_beside(support.x, x)
         meta = vary_like(meta, (support, x))
-        return classify_compiled(meta, support, x, transductive=bool(transductive), steps=steps)
+        return classify_compiled(
+            meta, support, x, transductive=bool(transductive), steps=steps, **_given(key)
+        )
 
     return learner._replace(
         init=init,

@@ -101,8 +101,9 @@ def learner_of(
         *,
         transductive: bool = False,
         steps: int | None = None,
+        key: RandomKey | None = None,
     ) -> Examples:
-        fast = loop(meta, support, steps).last
+        fast = loop(meta, support, steps, key=inner_key(key)).last
         return model(fast, x) if transductive else beside(model, fast, support.x, x)
 
     def start_outputs(meta: Meta, support: Batch, x: Examples) -> Examples:

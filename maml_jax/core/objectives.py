@@ -122,15 +122,15 @@ def whole(support: Data, step: StepNumber, steps: int) -> Data:
     return support
 
 
-def next_of_stream(support: Data, step: StepNumber, steps: int) -> Data:
-    """The step's own batch, of arrays `[steps, …]`."""
-    shortest = min((np.shape(leaf)[:1] for leaf in jax.tree.leaves(support)), default=())
+def next_of_stream(data: Data, step: StepNumber, steps: int, name: str = "support") -> Data:
+    """The step's own batch, of arrays `[steps, …]`; `name` is the argument that they are."""
+    shortest = min((np.shape(leaf)[:1] for leaf in jax.tree.leaves(data)), default=())
     if not shortest or shortest[0] < steps:
         raise InputError(
-            f"`support` was {shown(jax.tree.map(np.shape, support), 100)}, and there are {steps} "
-            "steps; of a stream each array must have as many batches, on its leading axis."
+            f"`{name}` was {shown(jax.tree.map(np.shape, data), 100)}, and there are {steps} "
+            "steps; each array must have as many batches, on its leading axis."
         )
-    return jax.tree.map(lambda leaf: leaf[step], support)
+    return jax.tree.map(lambda leaf: leaf[step], data)
 
 
 def metrics_of(outputs: Examples, query: Batch) -> Metrics:
@@ -144,9 +144,8 @@ def value_and_metrics(
 ) -> tuple[Scalar, Metrics]:
     """What `outer` returns, checked; no metrics if it has none."""
     result = _called("outer", outer, weights, meta, batch, key)
-    value, metrics = result if isinstance(result, tuple) else (result, {})
-    check_scalar("outer", value)
-    if not isinstance(metrics, dict) or "loss" in metrics:
+    value, metrics = _pair("outer", result, "metrics")
+    if "loss" in metrics or not all(map(_is_number, metrics.values())):
         raise InputError(
             f"`outer` returned the metrics {shown(metrics, 60)}; they must be a dict of numbers by "
             "name, without 'loss', which is the value itself."
@@ -159,14 +158,40 @@ def value_and_changed(
 ) -> tuple[Scalar, Changed]:
     """What `inner` returns, checked; nothing changed if it says nothing."""
     result = _called("inner", inner, weights, meta, batch, key)
-    value, changed = result if isinstance(result, tuple) else (result, {})
-    check_scalar("inner", value)
+    value, changed = _pair("inner", result, "changed")
     if changed and not (isinstance(weights, dict) and set(changed) <= set(weights)):
         raise InputError(
             f"`inner` returned new values of {', '.join(changed)}; they must be entries of the "
             "weights, a dict."
         )
+    for name, new in changed.items():
+        old_shapes, shapes = (jax.tree.map(_shape_and_type, of) for of in (weights[name], new))
+        if old_shapes != shapes:
+            raise InputError(
+                f"`inner` returned {shown(new, 60)} as the new value of {name!r}, which was "
+                f"{shown(weights[name], 60)}; it must have the same shapes and types."
+            )
     return value, changed
+
+
+def _pair(name: str, result: Any, second: str) -> tuple[Scalar, dict[str, Any]]:
+    """The value that an objective returned, and the dict beside it, if there is one."""
+    value, beside = result if isinstance(result, tuple) and len(result) == 2 else (result, {})
+    if isinstance(value, tuple) or not isinstance(beside, dict):
+        raise InputError(
+            f"`{name}` returned {shown(result, 80)}; it must return a number, or "
+            f"`(number, {second})` with a dict."
+        )
+    check_scalar(name, value)
+    return value, beside
+
+
+def _is_number(metric: Any) -> bool:
+    return hasattr(metric, "dtype") or isinstance(metric, bool | int | float)
+
+
+def _shape_and_type(leaf: Any) -> tuple[Any, ...]:
+    return np.shape(leaf), jnp.result_type(leaf)
 
 
 def _called(name: str, objective: Inner | Outer, *arguments: Any) -> Any:

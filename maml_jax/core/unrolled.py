@@ -105,7 +105,7 @@ def unrolled(
     ) -> tuple[Scalar, Metrics]:
         def value(before: Params, after: Params, step: StepNumber) -> tuple[Scalar, Metrics]:
             del after
-            query = next_of_stream(episode.query, step, loop.inner_steps)
+            query = next_of_stream(episode.query, step, loop.inner_steps, "query")
             return value_and_metrics(outer, before, meta, query, outer_key(key, step))
 
         within, stored = inner_key(key), jax.checkpoint(value)

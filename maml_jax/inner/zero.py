@@ -17,8 +17,16 @@ def safe_at_zero(optimizer: optax.GradientTransformation) -> optax.GradientTrans
 
     The norm of a gradient has no derivative at zero, so that clipping by it makes a NaN of the
     meta-gradient, though the update is then the gradient itself. There the derivative is taken a
-    little beside zero; the update itself is what it was. Where NaN comes of a single element that
-    is zero, as of Adam without `eps_root`, the log says so: no value would be right.
+    little beside zero; the update itself is what it was.
+    """
+    return made_safe(optimizer) if can_be_made_safe(optimizer) else optimizer
+
+
+def can_be_made_safe(optimizer: optax.GradientTransformation) -> bool:
+    """Whether the update has no derivative where the whole gradient is zero, and there alone.
+
+    Where NaN comes of a single element that is zero, as of Adam without `eps_root`, the log says
+    so: no value would be right.
     """
     of_an_element, of_all = (_nan_at(optimizer, jnp.asarray(g)) for g in ((1.0, 0.0), (0.0, 0.0)))
     if of_an_element:
@@ -26,8 +34,11 @@ def safe_at_zero(optimizer: optax.GradientTransformation) -> optax.GradientTrans
             "`inner_optimizer` has no derivative where an element of a gradient is 0, and the "
             "meta-gradient is NaN there; give Adam an `eps_root` above 0, such as 1e-8"
         )
-    if of_an_element or not of_all:
-        return optimizer
+    return of_all and not of_an_element
+
+
+def made_safe(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """`optimizer` whose update at zero has the derivative of a point beside it."""
 
     def update(
         gradient: PyTree[Array], state: Any, params: PyTree[Array] = None, **more: Any
@@ -70,8 +81,8 @@ def _nan_at(optimizer: optax.GradientTransformation, gradient: Array) -> bool:
         return changes["weights"]
 
     try:
-        slopes = jax.jacrev(updates)(gradient)
+        with jax.ensure_compile_time_eval():  # the caller may be traced
+            return not bool(jnp.isfinite(jax.jacrev(updates)(gradient)).all())
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         # It is made for other weights than these, such as by their paths: nothing is known.
         return False
-    return not bool(jnp.isfinite(slopes).all())

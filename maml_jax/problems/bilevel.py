@@ -13,8 +13,8 @@ from maml_jax.core.loop import Minimizer
 from maml_jax.core.objectives import Inner, Outer, Problem, next_of_stream, whole
 from maml_jax.core.rule import Adapts, Fast, Frozen, InnerRule, State, StepNumber
 from maml_jax.core.unrolled import OuterSteps, unrolled
-from maml_jax.errors import InputError, check_choice, check_count
-from maml_jax.inner import descent, inner_optimizer_from
+from maml_jax.errors import InputError, check_choice, check_count, shown
+from maml_jax.inner import can_be_made_safe, descent, inner_optimizer_from, made_safe
 from maml_jax.types import Apply, Data, Meta, MetaLearner, Params, Scalar
 
 Hyper: TypeAlias = PyTree[Array]
@@ -106,12 +106,35 @@ def bilevel(
     """
     check_choice("differentiate", differentiate, get_args(Differentiation))
     _check_combination(
-        differentiate, minimizer, stream, outer_steps, stored_steps, last_steps, gradient_norms
+        differentiate,
+        minimizer,
+        of_steps={
+            "stream": stream,
+            "outer_steps": outer_steps != "last",
+            "stored_steps": stored_steps is not None,
+            "last_steps": last_steps is not None,
+            "step_policy": step_policy is not None,
+            "gradient_norms": gradient_norms,
+        },
+        of_solver={
+            "solver": solver != "cg",
+            "solver_steps": solver_steps != 20,
+            "damping": damping != 0.0,
+        },
+        instead_of_minimizer={
+            "inner_lr": inner_lr is not None,
+            "inner_optimizer": inner_optimizer is not None,
+            "inner_steps": inner_steps != 1,
+        },
     )
     if minimizer is not None and inner_lr is None and inner_optimizer is None and rule is None:
         inner_lr = 0.0  # there are no steps
-    rules = _rules(inner_lr, inner_optimizer, adapts, rule, differentiate != "first_order")
+    hyper = {} if hyper is None else hyper
+    differentiated = differentiate != "first_order"
+    rules = _rules(inner_lr, inner_optimizer, adapts, rule, hyper, differentiated)
     steps = check_count("inner_steps", inner_steps, least=0)
+    if outer_steps == "each" and steps == 0:
+        raise InputError("`inner_steps` was 0 and `outer_steps` 'each', the mean over no step.")
 
     problem = Problem(inner, outer, next_of_stream if stream else whole, predict)
     chosen = _with_hyper(rules, hyper)
@@ -145,9 +168,10 @@ def _rules(
     inner_optimizer: Any,
     adapts: Adapts | None,
     rule: InnerRule | None,
+    at_first: Hyper,
     differentiated: bool,
 ) -> Callable[[Hyper], InnerRule]:
-    """The rule, given the hyper-parameters."""
+    """The rule, given the hyper-parameters; `at_first` are those at the start."""
     if rule is not None:
         if not (inner_lr is inner_optimizer is adapts is None):
             raise InputError(
@@ -158,7 +182,10 @@ def _rules(
     if callable(inner_lr) and inner_optimizer is None:
         return lambda hyper: descent(_at_rates(inner_lr(hyper)), adapts)
     if inner_lr is None and inner_optimizer is not None and not hasattr(inner_optimizer, "update"):
-        return lambda hyper: descent(inner_optimizer(hyper), adapts)
+        unsafe = differentiated and can_be_made_safe(inner_optimizer(at_first))
+        return lambda hyper: descent(
+            made_safe(inner_optimizer(hyper)) if unsafe else inner_optimizer(hyper), adapts
+        )
     fixed = descent(
         inner_optimizer_from(inner_lr, inner_optimizer, differentiated=differentiated),  # type: ignore[arg-type]  # one of them is callable only where the other is given too, which it refuses
         adapts,
@@ -171,9 +198,17 @@ def _at_rates(rates: PyTree[Array]) -> optax.GradientTransformation:
 
     def update(gradient: Fast, state: Any, params: Any = None) -> tuple[Fast, Any]:
         del params
-        changes = jax.tree.map(
-            lambda rate, branch: jax.tree.map(lambda leaf: -rate * leaf, branch), rates, gradient
-        )
+        try:
+            changes = jax.tree.map(
+                lambda rate, branch: jax.tree.map(lambda leaf: -rate * leaf, branch),
+                rates,
+                gradient,
+            )
+        except ValueError as error:
+            raise InputError(
+                f"`inner_lr` returned {shown(rates, 80)} for weights {shown(gradient, 80)}; it "
+                "must be a number, or have a number for each branch of the weights that adapt."
+            ) from error
         return changes, state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
@@ -181,7 +216,6 @@ def _at_rates(rates: PyTree[Array]) -> optax.GradientTransformation:
 
 def _with_hyper(rules: Callable[[Hyper], InnerRule], hyper: Hyper) -> InnerRule:
     """The rule whose meta-parameters have `"hyper"` beside those of `rules(hyper)`."""
-    hyper = {} if hyper is None else hyper
     at_first = rules(hyper)
 
     def of_rule(meta: Meta) -> Meta:
@@ -206,26 +240,26 @@ def _with_hyper(rules: Callable[[Hyper], InnerRule], hyper: Hyper) -> InnerRule:
 def _check_combination(
     differentiate: str,
     minimizer: Minimizer | None,
-    stream: bool,
-    outer_steps: str,
-    stored_steps: int | None,
-    last_steps: int | None,
-    gradient_norms: bool,
+    of_steps: dict[str, bool],
+    of_solver: dict[str, bool],
+    instead_of_minimizer: dict[str, bool],
 ) -> None:
-    """An `InputError` where an argument would have no effect."""
+    """An `InputError` where an argument is given, by name, that would have no effect."""
     if minimizer is not None and differentiate != "implicit":
         raise InputError(
             f"`differentiate` was {differentiate!r}; what a `minimizer` did has no steps to "
             'differentiate through: pass `differentiate="implicit"`.'
         )
-    through_steps = {
-        "stream": stream,
-        "outer_steps": outer_steps != "last",
-        "stored_steps": stored_steps is not None,
-        "last_steps": last_steps is not None,
-        "gradient_norms": gradient_norms,
-    }
-    for name, given in through_steps.items():
+    for name, given in of_solver.items():
+        if given and differentiate != "implicit":
+            raise InputError(
+                f"`{name}` was given and `differentiate` {differentiate!r}, which solves nothing; "
+                'it is for "implicit".'
+            )
+    for name, given in instead_of_minimizer.items():
+        if given and minimizer is not None:
+            raise InputError(f"`{name}` was given beside a `minimizer`, which takes no steps.")
+    for name, given in of_steps.items():
         if given and differentiate == "implicit":
             raise InputError(
                 f'`{name}` was given and `differentiate` "implicit", which goes through no steps; '
