@@ -138,7 +138,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         check_choice("image_fit", self.image_fit, FITS)
         if self.steps is not None:
             check_count("steps", self.steps, least=0)
-        network = self._network()
+        network = self._network(self.model)
         x = self._examples(X, network, y=y)
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
@@ -157,6 +157,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
                 network.ways,
             )
         self.temperature_ = self._fit_temperature(network, support)
+        self._fitted_model = self._wherever_called(self.model)
         return self
 
     def predict(self, X: Any) -> np.ndarray:  # noqa: N803
@@ -209,18 +210,25 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         tags.classifier_tags.poor_score = True  # on what are no pictures
         return tags
 
-    def _network(self) -> Network:
-        if isinstance(self.model, Network):
-            return self.model
-        if isinstance(self.model, str | Path):
-            return networks.load(self.model)
+    @staticmethod
+    def _wherever_called(model: Any) -> Any:
+        """The folder of a run by its full path, for a program may go to another folder."""
+        of_run = isinstance(model, str | Path) and not str(model).startswith(runs.PRETRAINED)
+        return Path(model).absolute() if of_run else model
+
+    @staticmethod
+    def _network(model: Any) -> Network:
+        if isinstance(model, Network):
+            return model
+        if isinstance(model, str | Path):
+            return networks.load(model)
         raise InputError(
-            f"`model` was a {type(self.model).__name__}; it must be 'pretrained:NAME', the folder "
+            f"`model` was a {type(model).__name__}; it must be 'pretrained:NAME', the folder "
             "of a run or a Network: FewShotClassifier.from_learner makes one."
         )
 
     def _stream_logits(self, X: Any) -> Iterator[np.ndarray]:  # noqa: N803
-        network, classes = self._network(), len(self.classes_)
+        network, classes = self._network(self._fitted_model), len(self.classes_)
         adapted = networks.Adapted(network.learner.predict, self._fast)
         is_listing = inputs.is_listing(X)
         if not is_listing:

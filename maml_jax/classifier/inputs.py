@@ -63,15 +63,23 @@ def _usual(arrays: Sequence[np.ndarray], least: float, most: float) -> Scale | N
 
 
 def is_listing(x: Any) -> bool:
-    """Whether `x` is a sequence of paths or of pictures, and no array of numbers."""
+    """Whether `x` is a sequence of paths or of pictures, and no array of numbers.
+
+    Raises:
+      InputError: it is a single path.
+    """
+    if isinstance(x, str | PathLike):
+        raise InputError(
+            f"`X` was {str(x)!r}; it must be a sequence of pictures: pass [{str(x)!r}]."
+        )
     if isinstance(x, np.ndarray):
         return x.ndim == 1 and x.dtype.kind in "OU" and len(x) > 0 and _is_picture(x[0])
     return isinstance(x, Sequence) and len(x) > 0 and _is_picture(x[0])
 
 
 def arrays_in(listing: Iterable[Any]) -> list[np.ndarray]:
-    """The arrays among the pictures."""
-    return [np.asarray(x) for x in listing if _is_array(x)]
+    """The arrays among the pictures, checked."""
+    return [_checked(n, x) for n, x in enumerate(listing) if _is_array(x)]
 
 
 def _is_picture(x: Any) -> bool:
@@ -151,6 +159,22 @@ def _unit(x: np.ndarray, scale: Scale) -> np.ndarray:
     return np.clip((x.astype(np.float64) - scale.black) / (scale.white - scale.black), 0, 1)
 
 
+def _checked(number: int, x: Any) -> np.ndarray:
+    """An array that is a picture of finite numbers."""
+    x = np.asarray(x)
+    if not (x.ndim == 2 or (x.ndim == 3 and x.shape[-1] in (1, 3, 4))) or not x.size:
+        raise InputError(
+            f"`X` held an array {x.shape} as picture {number}; a picture is [height, width] or, "
+            "with 1, 3 or 4 channels, [height, width, channels]."
+        )
+    if x.dtype.kind not in "biuf" or not np.isfinite(x).all():
+        raise InputError(
+            f"`X` held {x.dtype} that are no finite real numbers in picture {number}; replace "
+            "them, or leave it out."
+        )
+    return x
+
+
 def _open(number: int, x: Any, fitted: Scale | None) -> Any:
     """One picture by Pillow, grey or in colour, upright, on white where it is transparent."""
     if isinstance(x, str | PathLike):
@@ -163,7 +187,7 @@ def _open(number: int, x: Any, fitted: Scale | None) -> Any:
         return pictures.plain(f"picture {number}", x)
     if not _is_array(x):
         raise InputError(f"`X` held {shown(x, 60)}; it must be a path, a picture or an array.")
-    x = np.asarray(x)
+    x = _checked(number, x)
     eight = np.round(255 * _unit(x, scale_of(x, fitted))).astype(np.uint8)
     if eight.ndim == 3 and eight.shape[-1] == 4:
         return pictures.plain(f"picture {number}", pictures.from_array(eight))

@@ -27,28 +27,33 @@ def save(classifier: Any, path: Path) -> None:
     Raises:
       InputError: its model is no run, or the folder exists.
     """
-    source = classifier._network().source
+    source = classifier._network(classifier._fitted_model).source
     if source is None:
         raise InputError(
             "`model` was a learner, whose code cannot be saved; a run or pretrained weights can."
         )
     if os.path.lexists(path):
         raise InputError(f"`path` was {path}, which exists; name another.")
-    options = {k: v for k, v in classifier.get_params().items() if k != "model"}
+    options = {k: _plain(v) for k, v in classifier.get_params().items() if k != "model"}
     fitted = {
         "classes": classifier.classes_.tolist(),
         "dtype": classifier.classes_.dtype.str,
         "n_features_in": classifier.n_features_in_,
         "scale": classifier.scale_,
-        "invert": classifier.invert_,
-        "temperature": classifier.temperature_,
+        "invert": bool(classifier.invert_),
+        "temperature": float(classifier.temperature_),
         "pictures": len(classifier._support_x),
     }
-    with runs.new_folder(path) as fresh:
+    with runs.new_folder(path, "path") as fresh:
         runs.pack(source, fresh)
         save_arrays(fresh / ARRAYS, _arrays(classifier._fast, classifier._support_x))
         record = json.dumps({"options": options, "fitted": fitted}, indent=2)
         (fresh / RECORD).write_text(record + "\n", encoding="utf-8")
+
+
+def _plain(option: Any) -> Any:
+    """NumPy's numbers as Python's, which JSON has."""
+    return option.item() if isinstance(option, np.generic) else option
 
 
 def load(kind: Any, path: Path) -> Any:
@@ -60,6 +65,7 @@ def load(kind: Any, path: Path) -> Any:
     try:
         record = json.loads((path / RECORD).read_text(encoding="utf-8"))
         classifier, fitted = kind(str(path), **record["options"]), record["fitted"]
+        classifier._fitted_model = path.absolute()
         classes = np.array(fitted["classes"], np.dtype(fitted["dtype"]))
         classifier.n_features_in_ = int(fitted["n_features_in"])
         classifier.scale_ = fitted["scale"] and Scale(*fitted["scale"])

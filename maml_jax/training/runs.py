@@ -312,8 +312,10 @@ def _measure_chunk(config: Config, learner: MetaLearner, source: TaskSource, sta
 
 
 @contextmanager
-def new_folder(run: Path) -> Iterator[Path]:
+def new_folder(run: Path, name: str = "out") -> Iterator[Path]:
     """A path nearby for what becomes the folder `run` if all goes well, whole or not at all.
+
+    `name` is the argument that says so.
 
     Raises:
       InputError: the folder cannot be made.
@@ -326,7 +328,7 @@ def new_folder(run: Path) -> Iterator[Path]:
             Path(folder, "run").rename(run)
             sync(run.absolute().parent)
     except OSError as error:
-        raise InputError(f"`out` was {run}; it cannot be made: {error.strerror}.") from error
+        raise InputError(f"`{name}` was {run}; it cannot be made: {error.strerror}.") from error
 
 
 @contextmanager

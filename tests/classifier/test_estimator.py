@@ -235,3 +235,45 @@ def test_scikit_learn_s_conventions(run):
     passed = [r for r in results if r["status"] == "passed"]
     assert len(passed) > 40
     assert [r["check_name"] for r in results if r["status"] == "failed"] == []
+
+
+def odd(fill=0.5, *shape):
+    return np.full(shape or (28, 28), fill, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (odd(np.nan), "no finite real numbers in picture 1"),
+        (odd(np.inf), "no finite real numbers in picture 1"),
+        (odd(0.5, 28, 28, 2), r"an array \(28, 28, 2\) as picture 1; a picture is"),
+        (odd(0.5, 3, 28, 28)[:, :, :27], r"an array \(3, 28, 27\) as picture 1"),
+        (odd(0.5, 5), r"an array \(5,\) as picture 1"),
+        (odd(0.5, 0, 28), r"an array \(0, 28\) as picture 1"),
+    ],
+)
+def test_arrays_that_are_no_pictures_are_refused(fitted, run, wrong, message):
+    with pytest.raises(InputError, match=message):
+        fitted.predict([odd(), wrong])
+    with pytest.raises(InputError, match=message):
+        FewShotClassifier(run).fit([odd(), wrong], ["a", "b"])
+
+
+def test_one_path_is_no_sequence(fitted):
+    with pytest.raises(InputError, match=r"`X` was 'photo.png'; it must be a sequence"):
+        fitted.predict("photo.png")
+
+
+def test_it_is_saved_with_numpy_s_numbers_and_used_from_another_folder(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(run.parent)
+    classifier = FewShotClassifier(run.name, steps=np.int64(2), temperature=np.float32(2))
+    classifier.fit(*pictures(SHAPES[:5])).save(tmp_path / "kept")
+    images, _ = pictures(SHAPES[:5], start=10)
+    expected = classifier.predict_proba(images)
+    monkeypatch.chdir(tmp_path)
+    again = FewShotClassifier.load("kept")
+    monkeypatch.chdir("/")
+    np.testing.assert_array_equal(classifier.predict_proba(images), expected)
+    np.testing.assert_allclose(again.predict_proba(images), expected, rtol=1e-6)
+    with pytest.raises(InputError, match="`path` was"):
+        again.save("/proc/kept")
