@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from maml_jax.errors import InputError
 from maml_jax.extras import require
+from maml_jax.files import write_file
+from parity.counts import at_least
 from parity.oracles import ORACLES
 from parity.progress import Progress
 
@@ -76,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     found = metadata | cell_report.to_json(results, against) | {"seconds": round(seconds, 1)}
     text = json.dumps(found, indent=1, allow_nan=False)
     if options.out is not None:
-        options.out.write_text(text + "\n", encoding="utf-8")
+        write_file(options.out, text + "\n", argument="out")
     print(text if options.json else cell_report.to_table(results, against, seconds))
     return 0 if all(result.passed for result in results) else 1
 
@@ -121,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, metavar="FILE", help="write that object to FILE")
     parser.add_argument(
         "--seed",
-        type=_seed,
+        type=at_least(0),
         default=0,
         help="seed of the weights and the episodes, an integer of at least 0 (default: 0)",
     )
@@ -148,12 +150,6 @@ def _effective(options: argparse.Namespace) -> list[str]:
     words += ["--only", *options.only] if options.only else []
     words += ["--against", options.against] if options.against else []
     return words + (["--seed", str(options.seed)] if options.seed else [])
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 0")
-    return int(text)
 
 
 def _against(options: argparse.Namespace) -> str:

@@ -12,7 +12,7 @@ ROOT = Path(maml_jax.__file__).parent
 
 # What the modules of each package may import of `maml_jax`, besides their own package.
 # The modules beside the packages are the vocabulary, which everyone may use.
-VOCABULARY = {"cache", "errors", "extras", "losses", "registry", "types", "version"}
+VOCABULARY = {"cache", "errors", "extras", "files", "losses", "registry", "types", "version"}
 LAYERS = ("core", "inner", "algorithms", "batching", "training")
 LEARNING = set(LAYERS[:-1])
 MAY_IMPORT = {

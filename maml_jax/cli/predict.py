@@ -14,6 +14,7 @@ from tyro.conf import FlagCreatePairsOff, Positional
 from maml_jax.cli.messages import say
 from maml_jax.errors import InputError
 from maml_jax.extras import require
+from maml_jax.files import write_file
 
 SHOWN = 200
 """Pictures that the page of --html shows."""
@@ -101,7 +102,7 @@ class Predict:
             from maml_jax.classifier.sheet import page
 
             title = f"{self.images.name or self.images} by {self.run}"
-            self.html.write_text(page(title, labelled, shown), encoding="utf-8")
+            write_file(self.html, page(title, labelled, shown), argument="html")
             say(f"wrote {self.html}, with {len(shown)} of {len(files)} pictures")
         return 0
 

@@ -7,6 +7,7 @@ from typing import Any
 from maml_jax.cli.groups import ConfigOptions
 from maml_jax.cli.messages import say
 from maml_jax.errors import InputError, check_count
+from maml_jax.files import write_file
 from maml_jax.training.recipes import recipe
 
 
@@ -51,8 +52,8 @@ class Sweep(ConfigOptions):
             if end.how not in ("done", "early"):
                 say(f"{member.run}: {end.how}")
         result = sweep.evaluate(members, ended, self.test_tasks)
-        (out / "sweep.json").write_text(to_json(result, indent=2) + "\n", encoding="utf-8")
         print(table(result))
+        write_file(out / "sweep.json", to_json(result, indent=2) + "\n", argument="out")
         return int(any(end.how not in ("done", "early") for end in ended))
 
 

@@ -6,7 +6,6 @@ suffix, and it loads an object with the two functions of `Format`.
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from maml_jax.errors import InputError
 from maml_jax.exchange.layouts import Arrays
 from maml_jax.extras import require
+from maml_jax.files import write_file
 
 SAFETENSORS = ".safetensors"
 GROUP = "maml_jax.weight_files"
@@ -92,13 +92,7 @@ def write(file: Path, arrays: Arrays, metadata: Mapping[str, str]) -> None:
         content = _to_safetensors(arrays, metadata)
     else:
         content = _format(suffix).to_bytes(arrays)
-    try:
-        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".") as folder:
-            temporary = Path(folder, file.name)
-            temporary.write_bytes(content)
-            os.replace(temporary, file)
-    except OSError as error:
-        raise InputError(f"`file` was {file}; it cannot be written: {error.strerror}.") from error
+    write_file(file, content, argument="file")
 
 
 def check_new(file: Path) -> None:

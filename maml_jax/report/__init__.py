@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from maml_jax.errors import InputError
+from maml_jax.files import write_file
 from maml_jax.training import runs
 
 __all__ = ["PAGE", "write"]
@@ -56,11 +57,7 @@ def write(
         checkpoint=checkpoint,
         progress=progress,
     )
-    text = page(found)
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"`out` was {path}; it cannot be written: {error.strerror}.") from error
+    write_file(path, page(found), argument="out")
     return path
 
 

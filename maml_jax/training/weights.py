@@ -1,7 +1,5 @@
 """Meta-parameters in a safetensors file."""
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import numpy as np
 from maml_jax.core.trees import by_path, path_name
 from maml_jax.errors import InputError
 from maml_jax.extras import require
+from maml_jax.files import write_file
 from maml_jax.types import Meta
 
 
@@ -31,13 +30,7 @@ def save(path: Path | str, meta: Meta) -> None:
     path = _checked(path)
     arrays = {name: np.asarray(jnp.asarray(leaf), order="C") for name, leaf in _named(meta).items()}
     content = require("safetensors.numpy", "cli").save(arrays)
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
-            fresh = Path(folder, path.name)
-            fresh.write_bytes(content)
-            os.replace(fresh, path)
-    except OSError as error:
-        raise InputError(f"`path` was {path}; it cannot be written: {error.strerror}.") from error
+    write_file(path, content, argument="path")
 
 
 def load_meta(path: Path | str, like: Meta) -> Meta:

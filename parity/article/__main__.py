@@ -6,6 +6,7 @@ import sys
 
 from maml_jax.errors import InputError, check_seed
 from maml_jax.extras import require
+from maml_jax.files import write_file
 from parity.article.options import parser
 
 
@@ -56,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     results = metadata | article_report.to_json(rows, runs, len(digits.test.x))
     text = json.dumps(results, indent=1, allow_nan=False)
     if options.out is not None:
-        options.out.write_text(text + "\n", encoding="utf-8")
+        write_file(options.out, text + "\n", argument="out")
     print(text if options.json else article_report.to_table(rows, runs))
     return 0 if results["passed"] else 1
 

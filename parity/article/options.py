@@ -1,8 +1,9 @@
 """The command's options."""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
+
+from parity.counts import at_least
 
 STEPS = (1, 10, 100, 1000)
 _DESCRIPTION = """\
@@ -39,14 +40,14 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--epochs",
-        type=_count(0),
+        type=at_least(0),
         default=0,
         metavar="N",
         help="train the JAX program for N epochs; the article has 20 (default: 0, compare only)",
     )
     parser.add_argument(
         "--steps",
-        type=_count(1),
+        type=at_least(1),
         nargs="+",
         default=list(STEPS),
         metavar="N",
@@ -54,13 +55,13 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--seed",
-        type=_count(0),
+        type=at_least(0),
         default=0,
         help="seed of the initial weights and the batch order, at least 0 (default: 0)",
     )
     parser.add_argument(
         "--seeds",
-        type=_count(1),
+        type=at_least(1),
         default=1,
         metavar="N",
         help="train N times, from the seeds --seed, --seed + 1, … (default: 1)",
@@ -74,12 +75,3 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print the results as one JSON object")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the results to FILE")
     return parser
-
-
-def _count(least: int) -> Callable[[str], int]:
-    def count(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least {least}")
-        return int(text)
-
-    return count

@@ -11,6 +11,8 @@ from typing import Any
 
 from maml_jax.errors import InputError, check_seed
 from maml_jax.extras import require
+from maml_jax.files import write_file
+from parity.counts import at_least
 
 STACKS = ("torch", "jax", "maml-jax")
 _DESCRIPTION = """\
@@ -40,12 +42,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_seed("seed", options.seed)
         if options.out is not None and not options.out.parent.is_dir():
             raise InputError(f"`out` was {options.out}; its folder must exist.")
+        if options.out is not None and options.out.is_dir():
+            raise InputError(f"`out` was {options.out}, a folder; name a file in it.")
+        _check_beside(options, "my_function", ("stack", "only", "all", "list", "kinks", "seed"))
+        _check_beside(options, "my_function", ("device", "processes", "json", "out"))
+        _check_beside(options, "kinks", ("stack", "only", "list"))
         if options.my_function:
             return _audit_own(options.my_function, options.example)
         jobs = _jobs(options)
     except InputError as error:
         message = str(error)
-        for name in ("only", "out", "seed", "my_function", "example", "device"):
+        for name in vars(options):
             message = message.replace(f"`{name}`", f"--{name.replace('_', '-')}")
         print(f"parity.audit: {message}", file=sys.stderr)
         return 2
@@ -77,7 +84,7 @@ def _audit(jobs: Any, options: argparse.Namespace, words: list[str]) -> int:
     }
     text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False)
     if options.out is not None:
-        options.out.write_text(text + "\n", encoding="utf-8")
+        write_file(options.out, text + "\n", argument="out")
     if options.json:
         print(text)
     else:
@@ -114,6 +121,16 @@ def _jobs(options: argparse.Namespace) -> Any:
     ]
 
 
+def _check_beside(options: argparse.Namespace, chosen: str, others: Sequence[str]) -> None:
+    """An `InputError` where an option is given that has no meaning beside the chosen one."""
+    usual = _parser().parse_args([])
+    for name in others if getattr(options, chosen) else ():
+        if getattr(options, name) != getattr(usual, name):
+            raise InputError(
+                f"`{name}` was {getattr(options, name)}; beside `{chosen}` it has no meaning."
+            )
+
+
 def _gpu(stacks: Sequence[str]) -> bool:
     import jax
     import torch
@@ -131,7 +148,7 @@ def _audit_own(named: str, example: str) -> int:
     from parity.audit.own_function import check
 
     module_name, _, name = named.partition(":")
-    if not name:
+    if not name or not module_name:
         raise InputError(f"`my_function` was {named!r}; it must be module:function.")
     if "" not in sys.path:
         sys.path.insert(0, "")
@@ -156,12 +173,6 @@ def _without_out(words: list[str]) -> list[str]:
         return words
     place = words.index("--out")
     return words[:place] + words[place + 2 :]
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 1")
-    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -195,7 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument(
-        "--processes", type=_positive, metavar="N", help="how many (default: one for each core)"
+        "--processes", type=at_least(1), metavar="N", help="how many (default: one for each core)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the inputs (default: 0)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

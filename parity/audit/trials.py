@@ -13,12 +13,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from maml_jax.files import write_file
 from parity.audit.backends import Mode, Runner
 from parity.audit.cells import RIGHT, Truth, judged, transformations_of
 from parity.audit.operations import OPERATIONS
 from parity.audit.plan import operations
 from parity.audit.planted import FAULTS, audit_fault
 from parity.audit.work import run_all
+from parity.counts import at_least
 from parity.run_metadata import run_metadata
 
 SCALES = (1 / 3, 1.0, 3.0)
@@ -84,7 +86,9 @@ def trial(stack: str, name: str, seeds: Sequence[int], scales: Sequence[float] =
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the trials, print and write the counts; 1 if there was an alarm or a miss."""
     parser = argparse.ArgumentParser(prog="python -m parity.audit.trials", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=20, help="how many seeds (default: 20)")
+    parser.add_argument(
+        "--seeds", type=at_least(1), default=20, help="how many seeds (default: 20)"
+    )
     parser.add_argument("--stack", nargs="+", choices=STACKS, default=list(STACKS))
     parser.add_argument("--only", nargs="+", default=[], help="names or kinds of operations")
     parser.add_argument("--out", type=Path, help="write the counts to this file, as JSON")
@@ -96,6 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for operation in operations(stack, options.only)
         if operation.kind != "programs"
     ]
+    if not jobs:
+        parser.error(f"--only had {' '.join(options.only)}; no operation has such a name or kind")
     trials = run_all([job.run for job in jobs], [job.operation for job in jobs])
     found: dict[str, Any] = run_metadata("python -m parity.audit.trials " + _words(options))
     found |= {"seeds": options.seeds, "scales": list(SCALES)}
@@ -103,7 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found |= {"seconds": round(time.monotonic() - started, 1)}
     found |= {"trials": [asdict(t) for t in trials]}
     if options.out:
-        options.out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        write_file(
+            options.out, json.dumps(found, indent=1, ensure_ascii=False) + "\n", argument="out"
+        )
     for stack in options.stack:
         print(stack, found[stack])
     wrong = any(t.alarms or t.missed for t in trials)
