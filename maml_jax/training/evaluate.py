@@ -219,7 +219,7 @@ class Evaluator:
                 return scores
 
             scores = jax.lax.map(score, outputs_per_step(meta, episode))
-            if "accuracy_per_task" in scores and episode.query.x.ndim > 2:
+            if "accuracy_per_task" in scores and getattr(episode.query.x, "ndim", 0) > 2:
                 scores["nearest_neighbour_per_task"] = _nearest_neighbour(episode)
             return scores
 
@@ -262,7 +262,10 @@ def _with_interval(mean: float, interval: float) -> str:
 
 
 def _nearest_neighbour(episode: Episode) -> jax.Array:
-    support = episode.support.x.reshape(len(episode.support.x), -1)
-    query = episode.query.x.reshape(len(episode.query.x), -1)
+    # In floating point: differences of bytes would wrap.
+    support, query = (
+        batch.x.reshape(len(batch.x), -1).astype(jnp.promote_types(batch.x.dtype, jnp.float32))
+        for batch in (episode.support, episode.query)
+    )
     distances = jnp.square(query[:, None] - support[None]).sum(-1)
     return (episode.support.y[distances.argmin(1)] == episode.query.y).mean()

@@ -69,14 +69,16 @@ def create(
             raise InputError(f"`{name}` was {tuple(values)}; it must be one or more, each once.")
     for seed in seeds:
         check_seed("seeds", seed)
-    members: list[Member] = []
+    configs = {}  # checked before the first folder is made
     for rate in meta_lrs or (config.meta_lr,):
         for seed in seeds:
-            one = dataclasses.replace(config, seed=seed, meta_lr=rate)
-            if members:  # what was measured for the first
-                one = dataclasses.replace(one, chunk=members[0].config.chunk)
-            name = f"seed-{seed}" if len(meta_lrs) < 2 else f"meta-lr-{rate:g}-seed-{seed}"
-            members.append(Member(out / name, *runs.create(one, out / name)))
+            name = f"seed-{seed}" if len(meta_lrs) < 2 else f"meta-lr-{rate!r}-seed-{seed}"
+            configs[name] = dataclasses.replace(config, seed=seed, meta_lr=rate).check()
+    members: list[Member] = []
+    for name, one in configs.items():
+        if members:  # what was measured for the first
+            one = dataclasses.replace(one, chunk=members[0].config.chunk)
+        members.append(Member(out / name, *runs.create(one, out / name)))
     return members
 
 
@@ -121,7 +123,7 @@ def train(
             raise InputError(
                 f"`together` was {size}; so many runs do not fit in memory: give fewer."
             ) from error
-        if ended[-1].how == "interrupted":
+        if any(end.how == "interrupted" for end in ended):
             break
     return ended
 
@@ -134,7 +136,15 @@ def _alone(member: Member, quiet: bool) -> Ended:
             )
             return Ended(state, how)
     except TrainingError as error:
-        return Ended(runs.restore(member.run).state, str(error))
+        return Ended(_last_saved(member), str(error))
+
+
+def _last_saved(member: Member) -> State:
+    """Of a run that failed; where nothing could be saved, as it began."""
+    try:
+        return runs.restore(member.run).state
+    except InputError:
+        return member.state
 
 
 def _side_by_side(members: Sequence[Member], source: Any, quiet: bool) -> list[Ended]:

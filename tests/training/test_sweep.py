@@ -57,6 +57,9 @@ def test_bad_sweeps_are_refused(tmp_path):
     ):
         with pytest.raises(mj.InputError, match=f"`{name}` was .* one or more, each once"):
             sweep.create(CONFIG, tmp_path / "s", seeds, rates)
+    with pytest.raises(mj.InputError, match=r"`meta_lr` was -1"):
+        sweep.create(CONFIG, tmp_path / "s", (0,), (1e-3, -1.0))
+    assert not (tmp_path / "s").exists()
     with pytest.raises(mj.InputError, match=r"`seeds` was -1"):
         sweep.create(CONFIG, tmp_path / "s", (-1,))
     with pytest.raises(mj.InputError, match=r"`out` was .*, which exists"):
