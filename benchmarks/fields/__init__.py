@@ -5,6 +5,7 @@ Each trains with three seeds and is tested against the strongest baselines that 
 """
 
 import itertools
+import math
 import statistics
 import sys
 from collections.abc import Callable, Iterable
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from scipy.stats import t as student_t
 
 import maml_jax as mj
 from benchmarks import script
@@ -57,8 +59,10 @@ def train(
 def summary(values: Iterable[float]) -> dict[str, Any]:
     """The mean over seeds, half its 95 % interval by Student's t, and each value."""
     found = [float(value) for value in values]
-    quantile = {2: 12.706, 3: 4.303, 5: 2.776}.get(len(found), 1.96)
-    half = quantile * statistics.stdev(found) / len(found) ** 0.5 if len(found) > 1 else 0.0
+    half = math.nan
+    if len(found) > 1:
+        quantile = float(student_t.ppf(0.975, len(found) - 1))
+        half = quantile * statistics.stdev(found) / len(found) ** 0.5
     return {"mean": statistics.fmean(found), "ci95": half, "seeds": found}
 
 
@@ -73,6 +77,8 @@ def report(
     parser = script.measuring_parser(module, doc)
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many (default: 3)")
     options = parser.parse_args()
+    if options.seeds < 2:
+        parser.error(f"--seeds was {options.seeds}; an interval needs 2 or more")
     results = []
     for seed in range(options.seeds):
         results.append(measure(seed))
