@@ -122,8 +122,7 @@ plt.show()
 # %% [markdown]
 # One inner step was trained; what a second and a third add is up to the method. A thousand updates
 # say little about what each can reach in the end: the [results](../results.md) page has long runs
-# on Omniglot, by the protocol of each paper, and [algorithms](../algorithms.md) says what each is
-# for.
+# on Omniglot, and [algorithms](../algorithms.md) compares all of them on the same tasks.
 #
 # **Try it.** Add `"Reptile": mj.reptile(apply, inner_lr=0.4, inner_steps=5)` to the dictionary, or
 # an algorithm [of your own](../your-own-algorithm.md).

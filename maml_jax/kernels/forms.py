@@ -1,8 +1,9 @@
 r"""The convolution's three operations by operations of JAX alone, in several forms.
 
 A form is the output $y$ of $(x, w)$; the other two operations are its transposes. All forms compute
-the same numbers to rounding. Which is the fastest depends on the device and on the layer:
-`python -m benchmarks.forms` times them.
+the same numbers to rounding. Which is the fastest depends on the device and on the layer: the peers
+`maml_jax_patches`, `maml_jax_taps` and `maml_jax_grouped` of `python -m benchmarks` time them, and
+`python -m benchmarks.compiled --forms patches,taps,grouped` asks XLA.
 """
 
 from collections.abc import Callable
