@@ -17,7 +17,7 @@ import jax
 import maml_jax as mj
 from benchmarks import script
 from benchmarks.process import ROOT
-from benchmarks.published import loss, percent
+from benchmarks.published_table import loss, percent
 from maml_jax.training import runs, weights
 
 SHIPPED = {

@@ -17,7 +17,9 @@ from maml_jax.training.config import Config
 
 _omniglot = Config(data="omniglot", meta_lr=2e-3)
 _five_way = replace(_omniglot, queries=5, inner_lr=0.4, inner_steps=1, evaluation_steps=3, tasks=32)
-_twenty_way = replace(_omniglot, ways=20, inner_lr=2.0, inner_steps=5, evaluation_steps=5, tasks=16)
+_twenty_way = replace(
+    _omniglot, ways=20, queries=5, inner_lr=4.0, inner_steps=1, evaluation_steps=1, tasks=16
+)
 
 RECIPES = {
     name: replace(config, recipe=name)
@@ -46,15 +48,15 @@ RECIPES = {
             updates=2000,
         ),
         "omniglot-5w1s": replace(_five_way, updates=46_600),
-        "omniglot-5w5s": replace(_five_way, shots=5, updates=26_300),
-        "omniglot-20w1s": replace(_twenty_way, updates=14_250),
-        "omniglot-20w5s": replace(_twenty_way, shots=5, queries=5, updates=3000),
+        "omniglot-5w5s": replace(_five_way, shots=5, updates=60_000),
+        "omniglot-20w1s": replace(_twenty_way, updates=40_000),
+        "omniglot-20w5s": replace(_twenty_way, shots=5, updates=20_000),
     }.items()
 }
 
 # What each algorithm needs that differs from MAML's settings in a recipe.
 _IMAGES: dict[str, dict[str, Any]] = {
-    # One step says too little of where a task's weights go: 84.9 % with 1, 90.2 % with 3, 90.6 %
+    # One step says too little of where a task's weights go: 84.9 % with 1, 90.4 % with 3, 90.6 %
     # with 5 on validation tasks of Omniglot after 1000 updates of 16 tasks.
     "fomaml": {"inner_steps": 5, "evaluation_steps": 5},
     # Plain steps at MAML's rate, where the paper has Adam at 1e-3 and 100,000 updates: 86 % against
@@ -63,9 +65,9 @@ _IMAGES: dict[str, dict[str, Any]] = {
     "reptile": {"training_shots": 15, "inner_batch": 5, "inner_steps": 15}
     | {"evaluation_steps": 50, "meta_lr": 5e-3},
     # The support loss's Hessian reaches from about -8 to 18 at random weights, and further in
-    # training, so that I + H/λ is not positive at λ = 2. A damping of 5 left 0.02 of the right side
-    # after 200 updates and 17 times it after 400; 20 leaves 0.01 and learns faster. The released
-    # code's 2I + H/12 is, up to scale, a damping of 11.
+    # training, so that I + H/λ is not positive at λ = 2. A damping of 5 left a residual of
+    # 0.22 after 400 updates and 2.1 after 550; 20 leaves 0.003 after 350 and learns faster
+    # (docs/algorithms.md). The released code's 2I + H/12 is, up to scale, a damping of 11.
     "imaml": {"inner_lr": 0.2, "inner_steps": 6, "evaluation_steps": 6}
     | {"damping": 20.0, "solver_steps": 4},
     "anil": {"inner_steps": 5, "evaluation_steps": 5},
