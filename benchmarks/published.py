@@ -60,7 +60,7 @@ CELLS = {
     "omniglot-5w1s-mlp": Cell(
         "omniglot-5w1s",
         published="89.7 ± 1.1",
-        options={"model": "mlp", "hidden": (256, 128, 64, 64)},
+        options={"model": "mlp", "hidden": (256, 128, 64, 64), "updates": 10_000},
     ),
     "omniglot-5w1s-fomaml": Cell("omniglot-5w1s", "fomaml", options=SHORT),
     "omniglot-5w1s-reptile": Cell(

@@ -99,6 +99,8 @@ def card(name: str, row: dict[str, Any], commit: str) -> str:
         "photographs, text in scenes, or a decision about a person; it knows small drawings of "
         "one\n  character. Scores on other drawings are lower than these."
     )
+    if config["evaluation_steps"] == 1:
+        limits = f"more than one inner step, which was not trained; {limits}"
     if not images:
         what = f"Regression of sine curves from {config['shots']} points"
         limits = "anything but these curves: it is an example, and the smallest there is."
