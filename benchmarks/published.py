@@ -50,7 +50,7 @@ class Cell:
         return replace(config, seed=seed, data_dir=data_dir).check()
 
 
-SHORT = {"updates": 6000, "tasks": 16}
+SHORT = {"updates": 4000, "tasks": 16}
 """For two CPU cores, where the papers have 60,000 updates and more."""
 CELLS = {
     "omniglot-5w1s": Cell("omniglot-5w1s", seeds=3, published="98.7 ± 0.4"),
@@ -68,7 +68,7 @@ CELLS = {
     ),
     "omniglot-5w1s-maml-plus-plus": Cell("omniglot-5w1s", "maml-plus-plus", published="99.47"),
     "omniglot-5w1s-proto-maml": Cell("omniglot-5w1s", "proto-maml", options={"updates": 20_000}),
-    "omniglot-5w5s-proto-maml": Cell("omniglot-5w5s", "proto-maml", options={"updates": 4000}),
+    "omniglot-5w5s-proto-maml": Cell("omniglot-5w5s", "proto-maml", options={"updates": 2000}),
     "omniglot-20w1s-proto-maml": Cell(
         "omniglot-20w1s", "proto-maml", options={"updates": 15_000, "queries": 1}
     ),

@@ -92,6 +92,6 @@ def _summarize_runtime_log() -> None:
     log = subprocess.Popen(program, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603
     assert log.stdin is not None  # noqa: S101 - it is a pipe
     encoding = sys.stderr.encoding
-    sys.stderr = open(own, "w", 1, encoding, "backslashreplace")  # noqa: SIM115 - to the end
+    sys.stderr = open(own, "w", 1, encoding=encoding, errors="backslashreplace")  # noqa: SIM115 - to the end
     for number in (1, 2):
         os.dup2(log.stdin.fileno(), number)

@@ -107,7 +107,7 @@ def commit() -> str | None:
     if git is None or not (checkout / ".git").exists():
         return None
     command = [git, "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40"]
-    done = subprocess.run([*command, "--exclude=*"], capture_output=True, text=True)  # noqa: S603
+    done = subprocess.run([*command, "--exclude=*"], capture_output=True, encoding="utf-8")  # noqa: S603
     return done.stdout.strip() or None
 
 

@@ -9,6 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from parity.audit.analytic import Arrays, error_of
 from parity.audit.backends import Function, Mode, Runner, Wrap
 from parity.audit.cells import RIGHT, WRONG, Truth, judged, transformations_of
 from parity.audit.operations import Operation
@@ -30,6 +33,8 @@ class Fault:
         return [self.factor if not self.first_only or k == 0 else 1.0 for k in range(inputs)]
 
 
+ROUNDING = 1e-9
+"""Relative; the smallest fault is a part in 10⁴."""
 FAULTS = [
     Fault("one part in 10⁴", 1.0001),
     Fault("a dropped term", 0.0, first_only=True),
@@ -47,6 +52,8 @@ class Planted:
     fault: str
     wrong: list[str]
     first_order_right: bool
+    changes: bool
+    """Whether any derivative is another one: none is where the operation is linear."""
 
     @property
     def caught(self) -> bool:
@@ -71,18 +78,25 @@ def audit_fault(
     mode = Mode("func" if stack == "torch" else "jit", "float64")
     runner = Runner.of(operation, stack, mode, wrap=wrap)
     truth = truth or Truth(operation, stack, 0, 1.0)
+    chosen = [t for t in transformations_of(operation, stack) if t.name in names]
     found = {
-        t.name: judged(runner, t, truth, operation.name, operation.kind).verdict
-        for t in transformations_of(operation, stack)
-        if t.name in names
+        t.name: judged(runner, t, truth, operation.name, operation.kind).verdict for t in chosen
     }
+    sound = Runner.of(operation, stack, mode)
     return Planted(
         operation.name,
         stack,
         fault.name,
         [name for name, verdict in found.items() if verdict == WRONG],
         found["grad"] == RIGHT,
+        any(_differ(*(r.run(t, truth.points[t.batch]) for r in (runner, sound))) for t in chosen),
     )
+
+
+def _differ(a: Arrays | float, b: Arrays | float) -> bool:
+    """By more than rounding."""
+    a, b = ((np.asarray(x),) if isinstance(x, float) else x for x in (a, b))
+    return error_of(a, b) > ROUNDING
 
 
 def in_jax(factors: Sequence[float]) -> Wrap:

@@ -75,9 +75,10 @@ def trial(stack: str, name: str, seeds: Sequence[int], scales: Sequence[float] =
                     alarms.append(f"{transformation.name} {seed} {scale:.3g} {cell.verdict}")
                 else:
                     closest = max(closest, (cell.error or 0.0) / (cell.bound or 1.0))
-    seen = [t for t in ("grad∘grad",) if any(r.name == t for r in right)]
-    faults = FAULTS if seen else []
-    found = [audit_fault(operation, stack, f, ("grad", *seen), start) for f in faults]
+    faults = FAULTS if any(t.name == "grad∘grad" for t in right) else []
+    names = ("grad", "grad∘grad")
+    planted = [audit_fault(operation, stack, fault, names, start) for fault in faults]
+    found = [p for p in planted if p.changes]
     return Trial(
         name, stack, count, alarms, closest, len(found), [p.fault for p in found if not p.caught]
     )

@@ -20,6 +20,7 @@ from maml_jax.exchange import storage, to_torch, transfer
 from maml_jax.kernels import native
 from maml_jax.training import runs
 from maml_jax.training.build import build_network
+from maml_jax.training.recipes import recipe
 
 pytestmark = pytest.mark.slow  # imports and trainings, for each trial
 
@@ -367,7 +368,7 @@ def test_a_long_recipe_measures_nothing_and_needs_no_data(tmp_path, monkeypatch)
     file = save(Net(), tmp_path / "net.pt")
     assert imported(file, tmp_path / "run") == 0
     run = runs.load(tmp_path / "run")
-    assert (run.config.updates, run.config.chunk) == (60_000, None)
+    assert (run.config.updates, run.config.chunk) == (recipe("omniglot-5w1s").updates, None)
     support = mj.Batch(np.zeros((WAYS, 28, 28, 1), np.float32), np.arange(WAYS))
     x = np.ones((2, 28, 28, 1), np.float32)
     assert run.learner.classify(run.meta, support, x).shape == (2, WAYS)

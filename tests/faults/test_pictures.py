@@ -301,7 +301,7 @@ def test_few_classes_are_trained_on_and_evaluated(
     pets(tmp_path / "pets", classes=classes, each=each, size=(16, 16))
     command = ["train", "--data", "pets", "--ways", str(ways), "--queries", "3", "--out", "run"]
     assert main([*command, *SMALL, "--validate-every", "1"]) == 0
-    printed = capsys.readouterr().err.split("now: maml-jax ")[1].split()
+    printed = capsys.readouterr().err.split("now: maml-jax ")[1].splitlines()[0].split()
     assert main([*printed, "--tasks", "3"]) == 0
     data = load("pets", ways=ways)
     assert tuple(len(data.splits[part]) for part in splits.PARTS) == split
