@@ -64,7 +64,7 @@ CELLS = {
     ),
     "omniglot-5w1s-fomaml": Cell("omniglot-5w1s", "fomaml", options=SHORT),
     "omniglot-5w1s-reptile": Cell(
-        "omniglot-5w1s", "reptile", published="97.68 ± 0.04", options=SHORT
+        "omniglot-5w1s", "reptile", published="97.68 ± 0.04", options={**SHORT, "updates": 2500}
     ),
     "omniglot-5w1s-maml-plus-plus": Cell("omniglot-5w1s", "maml-plus-plus", published="99.47"),
     "omniglot-5w1s-proto-maml": Cell("omniglot-5w1s", "proto-maml", options={"updates": 20_000}),
