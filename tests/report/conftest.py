@@ -31,25 +31,41 @@ SMALL = {
 }
 
 
+class Made(dict):
+    """A dictionary that makes what is asked for, once."""
+
+    def __init__(self, make):
+        super().__init__()
+        self.make = make
+
+    def __missing__(self, kind):
+        self[kind] = self.make(kind)
+        return self[kind]
+
+
 @pytest.fixture(scope="session")
 def runs_of_each_kind(tmp_path_factory):
     """The folder of a run for each kind of example; not to be changed."""
     place = tmp_path_factory.mktemp("reports")
     SMALL["images"]["data"] = str(pictures(place / "pictures.npz"))
-    for kind, changes in SMALL.items():
-        trained(place / kind, **changes)
-    return {kind: place / kind for kind in SMALL}
+
+    def make(kind):
+        trained(place / kind, **SMALL[kind])
+        return place / kind
+
+    return Made(make)
 
 
 @pytest.fixture(scope="session")
 def reports(runs_of_each_kind):
     """The contents of the report of each kind, and its page."""
 
-    def of(run):
+    def make(kind):
+        run = runs_of_each_kind[kind]
         contents = collect(run, tasks=12, seed=3, data_dir=None, progress=lambda _: None)
         return contents, page(contents)
 
-    return {kind: of(run) for kind, run in runs_of_each_kind.items()}
+    return Made(make)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
+from problems import all_but_slow
 from report.pictures import EVIL
 from training.small_runs import trained
 
@@ -34,7 +35,7 @@ from maml_jax.training.config import Config, read_config
 from maml_jax.training.evaluate import evaluate, evaluation_key
 from maml_jax.training.recipes import recipe
 
-KINDS = ("images", "sequences", "regression")
+KINDS = all_but_slow(("images", "sequences", "regression"), "images", "regression")
 SECTIONS = ["settings", "curves", "steps", "episodes", "confused", "hardest", "versions"]
 SECTIONS += ["again", "all"]
 PNG = "data:image/png;base64,"
@@ -134,7 +135,7 @@ def task_of(run, number):
     return episode, predicted
 
 
-@pytest.mark.parametrize("kind", ["images", "sequences"])
+@pytest.mark.parametrize("kind", all_but_slow(("images", "sequences"), "images"))
 def test_tasks_have_their_examples_and_predictions(kind, reports, runs_of_each_kind):
     shown = reports[kind][0].tested.first[1]
     assert shown.number == 2
@@ -348,7 +349,7 @@ def test_the_best_checkpoint(tmp_path):
 
 
 def test_the_command(runs_of_each_kind, tmp_path, capsys):
-    run = shutil.copytree(runs_of_each_kind["sequences"], tmp_path / "run")
+    run = shutil.copytree(runs_of_each_kind["regression"], tmp_path / "run")
     before = {path.name for path in run.iterdir()}
     words = ["report", str(run), "--tasks", "3", "--seed", "1"]
     assert main([*words, "--out", str(tmp_path / "here.html")]) == 0
