@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from benchmarks import machine
+from maml_jax.files import write_file
 
 
 class Parser(argparse.ArgumentParser):
@@ -73,6 +74,4 @@ def markdown(titles: Sequence[str], rows: Iterable[Sequence[str]], words: int = 
 
 def write_text(file: Path, text: str) -> None:
     """Write all of the file or nothing."""
-    unfinished = file.with_name(file.name + ".part")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(file)
+    write_file(file, text, argument="out")

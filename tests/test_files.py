@@ -1,5 +1,7 @@
 """Files are written whole or not at all."""
 
+import os
+
 import pytest
 
 from maml_jax.errors import InputError
@@ -14,6 +16,16 @@ def test_a_file_is_replaced_as_a_whole(tmp_path):
     write_file(path, b"\xff", argument="out")
     assert path.read_bytes() == b"\xff"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_no_file_stays_what_it_is(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_file(pipe, "text", argument="out")
+    assert os.read(reader, 10) == b"text"
+    assert pipe.is_fifo()
+    os.close(reader)
 
 
 def test_what_cannot_be_written_leaves_nothing(tmp_path):

@@ -71,7 +71,7 @@ def run(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         code = 130
-    except Exception:
+    except Exception:  # told in full; then the process ends, with an exit code of its own
         traceback.print_exc()
         code = 1
     if code:

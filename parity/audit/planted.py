@@ -13,7 +13,7 @@ import numpy as np
 
 from parity.audit.analytic import Arrays, error_of
 from parity.audit.backends import Function, Mode, Runner, Wrap
-from parity.audit.cells import RIGHT, WRONG, Truth, judged, transformations_of
+from parity.audit.cells import RIGHT, UNSUPPORTED, WRONG, Truth, judged, transformations_of
 from parity.audit.operations import Operation
 
 
@@ -83,13 +83,18 @@ def audit_fault(
         t.name: judged(runner, t, truth, operation.name, operation.kind).verdict for t in chosen
     }
     sound = Runner.of(operation, stack, mode)
+    changes = any(
+        found[t.name] == UNSUPPORTED  # so that what was not judged counts as missed
+        or _differ(*(r.run(t, truth.points[t.batch]) for r in (runner, sound)))
+        for t in chosen
+    )
     return Planted(
         operation.name,
         stack,
         fault.name,
         [name for name, verdict in found.items() if verdict == WRONG],
         found["grad"] == RIGHT,
-        any(_differ(*(r.run(t, truth.points[t.batch]) for r in (runner, sound))) for t in chosen),
+        changes,
     )
 
 

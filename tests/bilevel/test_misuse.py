@@ -22,8 +22,7 @@ def outer(weights, meta, batch, key):
     return inner(weights, meta, batch, key)
 
 
-def learn(*arguments, weights=WEIGHTS, episode=EPISODE, **options):
-    learner = mj.bilevel(*arguments, **options)
+def learn(learner, weights=WEIGHTS, episode=EPISODE):
     return learner.value_and_grad(learner.init(weights), episode)
 
 
@@ -38,10 +37,7 @@ def to_minimum(objective, start):
         ({"solver_steps": 3}, "`solver_steps` was given and"),
         ({"damping": 3.0}, "`damping` was given and"),
         (
-            {
-                "differentiate": "implicit",
-                "step_policy": jax.checkpoint_policies.everything_saveable,
-            },
+            {"differentiate": "implicit", "step_policy": EVERYTHING},
             '`step_policy` was given and `differentiate` "implicit"',
         ),
         ({"outer_steps": "each", "inner_steps": 0}, "`inner_steps` was 0 and `outer_steps` 'each'"),
@@ -67,17 +63,17 @@ def test_what_stands_beside_a_value_is_a_dict(level, second):
 
     objectives = (wrong, outer) if level == "inner" else (inner, wrong)
     with pytest.raises(mj.InputError, match=f"`{level}` returned .* or `\\(number, "):
-        learn(*objectives, 0.1)
+        learn(mj.bilevel(*objectives, 0.1))
 
 
 def test_three_values_are_refused():
     with pytest.raises(mj.InputError, match="`inner` returned"):
-        learn(lambda *given: (inner(*given), {}, {}), outer, 0.1)
+        learn(mj.bilevel(lambda *given: (inner(*given), {}, {}), outer, 0.1))
 
 
 def test_metrics_are_numbers():
     with pytest.raises(mj.InputError, match="`outer` returned the metrics"):
-        learn(inner, lambda *given: (inner(*given), {"kind": "x"}), 0.1)
+        learn(mj.bilevel(inner, lambda *given: (inner(*given), {"kind": "x"}), 0.1))
 
 
 def test_what_changes_keeps_its_shape():
@@ -85,18 +81,19 @@ def test_what_changes_keeps_its_shape():
         return jnp.sum(weights["w"] ** 2), {"v": jnp.ones(4)}
 
     with pytest.raises(mj.InputError, match=r"as the new value of 'v'.* same shapes and types"):
-        learn(wrong, outer, 0.1, adapts=lambda path: path == "w")
+        learn(mj.bilevel(wrong, outer, 0.1, adapts=lambda path: path == "w"))
 
 
 def test_rates_of_other_branches_are_refused():
     with pytest.raises(mj.InputError, match=r"`inner_lr` returned .* for each branch"):
-        learn(inner, outer, lambda hyper: {"u": hyper}, hyper=jnp.asarray(0.1))
+        learn(mj.bilevel(inner, outer, lambda h: {"u": h}, hyper=jnp.asarray(0.1)))
 
 
 def test_a_query_set_that_is_too_short_is_named():
     episode = mj.Episode({"x": jnp.ones((3, 2, 3))}, {"x": jnp.ones((2, 2, 3))})
+    learner = mj.bilevel(inner, outer, 0.1, 3, stream=True, outer_steps="each")
     with pytest.raises(mj.InputError, match=r"`query` was .* there are 3 steps"):
-        learn(inner, outer, 0.1, 3, stream=True, outer_steps="each", episode=episode)
+        learn(learner, episode=episode)
 
 
 def test_a_clipped_optimiser_with_learned_settings_is_safe_at_zero():
@@ -107,14 +104,8 @@ def test_a_clipped_optimiser_with_learned_settings_is_safe_at_zero():
 
     nothing = mj.Episode({"x": jnp.zeros((2, 3))}, {"x": jnp.ones((2, 3))})
     weights = {"v": jnp.zeros(3), "w": jnp.ones(3)}
-    (value, _), grads = learn(
-        inner,
-        outer,
-        inner_optimizer=clipped,
-        hyper=jnp.asarray(0.1),
-        weights=weights,
-        episode=nothing,
-    )
+    learner = mj.bilevel(inner, outer, inner_optimizer=clipped, hyper=jnp.asarray(0.1))
+    (value, _), grads = learn(learner, weights, nothing)
     assert value == pytest.approx(6.0)  # the weights stay where they are
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
 
