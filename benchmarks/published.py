@@ -22,13 +22,15 @@ from benchmarks.algorithms import config_as_json, train_or_resume
 from benchmarks.published_table import PAPER, SQUARED, STRICT, tables
 from maml_jax import use_all_cores
 from maml_jax.training import metrics, runs
-from maml_jax.training.config import Config, read_config
+from maml_jax.training.config import RESUMABLE, Config, read_config
 from maml_jax.training.recipes import recipe
 
 TASKS = 1000
 STRICT_TASKS = {(20, 1): 300, (20, 5): 100}
 """By ways and shots, where a thousand tasks by the strict protocol would take hours on a CPU."""
 SECONDS = "seconds.json"
+NO_MATTER = {*RESUMABLE, "validate_every", "validation_tasks"} - {"updates"}
+"""Options in which a run and its cell may differ: they do not decide the weights after an update."""
 NOTE = "note.txt"
 """What a person has to say of a run, such as the machines it was trained on."""
 
@@ -128,6 +130,19 @@ def _read_seconds(run: Path) -> float | None:
     return json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else None
 
 
+def why_not(run: Path, config: Config) -> str | None:
+    """What is wrong with the run as the cell with that config; None where it is the cell's."""
+    log = metrics.read(run) if run.exists() else []
+    if max((line["update"] for line in log), default=0) < config.updates:
+        return "not trained to its end"
+    wanted, given = config.to_json(), read_config(run).to_json()
+    differs = [name for name in wanted.keys() - NO_MATTER if wanted[name] != given[name]]
+    if differs:
+        values = (f"{name} {given[name]} for {wanted[name]}" for name in sorted(differs))
+        return f"trained with other settings than the cell's: {', '.join(values)}"
+    return None
+
+
 def row_of(
     name: str, run: Path, config: Config, seed: int, data_dir: Path | None
 ) -> dict[str, Any]:
@@ -163,9 +178,8 @@ def main() -> int:
         run = options.folder / f"{name}-{seed}"
         if not options.no_training:
             train(config, run)
-        log = metrics.read(run) if run.exists() else []
-        if max((line["update"] for line in log), default=0) < config.updates:
-            print(f"{run}: not trained to its end", file=sys.stderr)
+        if reason := why_not(run, config):
+            print(f"{run}: {reason}", file=sys.stderr)
             continue
         rows.append(row_of(name, run, read_config(run), options.test_seed, options.data_dir))
         print(*tables(rows[-1:]), sep="\n", file=sys.stderr)

@@ -3,12 +3,14 @@
 import json
 import re
 import sys
+from dataclasses import replace
 
 import pytest
 
 from benchmarks import published, published_table
 from benchmarks.process import ROOT
 from benchmarks.published import Cell
+from maml_jax.training.runs import write_record
 
 TINY = {"tasks": 2, "updates": 2, "validate_every": 0, "evaluation_steps": 1}
 CELLS = {
@@ -70,6 +72,25 @@ def test_what_is_not_trained_is_said(call):
     code, said = call("--no-training", "--only", "images")
     assert code == 1
     assert "images-0: not trained to its end" in said.err
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, None),
+        ({"chunk": 1, "nonfinite": "skip", "validate_every": 1}, None),
+        ({"inner_lr": 0.1}, "other settings than the cell's: inner_lr 0.1 for "),
+        ({"updates": 1}, "not trained to its end"),
+    ],
+)
+def test_a_run_is_its_cells_by_all_that_decides_the_weights(tmp_path, changed, said):
+    config = CELLS["images"].config(0, None)
+    given = replace(config, **changed)
+    write_record(tmp_path, {"config": given.to_json()})
+    line = json.dumps({"update": given.updates, "loss": 1.0})
+    (tmp_path / "metrics.jsonl").write_text(line + "\n", encoding="utf-8")
+    reason = published.why_not(tmp_path, config)
+    assert reason is None if said is None else said in reason
 
 
 @pytest.mark.parametrize("only", ["image", "images:x"])
