@@ -34,8 +34,12 @@ def train(
     seed: int,
     at_once: int = 50,
 ) -> Any:
-    """Meta-parameters after so many updates of Adam on tasks that `sample(key)` draws."""
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
+    """Meta-parameters after so many updates on tasks that `sample(key)` draws.
+
+    By Adam, whose rate falls along a cosine to 0.
+    """
+    falling = optax.cosine_decay_schedule(rate, updates)
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(falling))
     step = mj.over_tasks(learner, tasks)
 
     def update(carry: Any, key: jax.Array) -> Any:
