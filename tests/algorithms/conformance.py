@@ -98,7 +98,7 @@ class Case:
         self._gradients = {}
 
     def value_and_grad(self, steps):
-        """The compiled `value_and_grad` of so many inner steps; `progress` is its third argument."""
+        """The compiled `value_and_grad` of so many inner steps, which takes `progress` too."""
         if steps not in self._gradients:
             learner = ALGORITHMS[self.name](self.apply, 0.3, steps)
             self._gradients[steps] = jax.jit(learner.value_and_grad)

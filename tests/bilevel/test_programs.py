@@ -484,7 +484,9 @@ def of_optimistix(objective, start):
 
 
 # BFGS stops by how little values and weights change, the other by the gradient itself.
-@pytest.mark.parametrize(("minimizer", "reached"), [(to_a_tolerance, 1e-12), (of_optimistix, 1e-10)])
+@pytest.mark.parametrize(
+    ("minimizer", "reached"), [(to_a_tolerance, 1e-12), (of_optimistix, 1e-10)]
+)
 def test_10_an_inner_solver_that_stops_by_itself(minimizer, reached):
     rng = np.random.default_rng(0)
     x, y = jnp.asarray(rng.normal(size=(8, 3))), jnp.asarray(rng.normal(size=8))

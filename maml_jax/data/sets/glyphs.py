@@ -8,10 +8,11 @@ Whole scripts are held out: a test task shows letters of a script that no traini
 import hashlib
 import math
 import unicodedata
-from collections.abc import Iterator, Mapping
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from threading import Lock
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,70 +39,77 @@ def load(request: Request) -> LabelledSet:
     return labelled_set(list_glyphs(), request, image_size=SIZE)
 
 
-_Faces: TypeAlias = Mapping[str, tuple[Any, set[str]]]
-"""Pillow's font of each file, and the letters that it has."""
+class _Face(NamedTuple):
+    """A font, and the letters that it has."""
+
+    font: Any
+    has: set[str]
 
 
 class _Glyph(NamedTuple):
-    """A letter of one face, and how it is distorted."""
+    """A letter of one face, and how it is distorted: what decides the picture, and nothing else.
 
-    canvas: Any
+    The key of the pixel cache is made of these.
+    """
+
+    letter: str
+    face: str
     transform: tuple[float, ...]
 
 
 @cache
 def list_glyphs(seed: int = 0) -> Listing:
-    """Draw the letters, once in a process; `seed` decides the distortions, never the classes."""
-    faces = _faces()
+    """List the letters, once in a process; `seed` decides the distortions, never the classes."""
+    faces, stamp = _faces()
     rng = np.random.RandomState(seed)  # its streams are frozen, unlike `default_rng`'s
     classes: dict[str, list[_Glyph]] = {}
     splits: dict[str, list[str]] = {split: [] for split in SCRIPTS}
     seen = set()
-    stamp = hashlib.sha256()
     for letter, split in _letters(faces):
-        drawn = [_draw(font, letter) for font, has in faces.values() if letter in has]
+        having = [name for name, face in faces.items() if letter in face.has]
         # Greek Α, Cyrillic А and Latin A look alike: as classes they would leak between splits.
-        pixels = [canvas.tobytes() for canvas in drawn]
-        if pixels[0] in seen:
+        pixels = _draw(faces[having[0]].font, letter).tobytes()
+        if pixels in seen:
             continue
-        seen.add(pixels[0])
-        order = rng.permutation(len(drawn))
+        seen.add(pixels)
+        order = rng.permutation(len(having))
         name = unicodedata.name(letter)
         classes[name] = [
-            _Glyph(drawn[order[i % len(order)]], _random_transform(rng))
-            for i in range(IMAGES_PER_CLASS)
+            _Glyph(letter, having[order[i % len(order)]], transform)
+            for i, transform in enumerate(_random_transforms(rng))
         ]
         splits[split].append(name)
-        transforms = [glyph.transform for glyph in classes[name]]
-        stamp.update(b"".join(pixels) + np.array(transforms).tobytes() + order.tobytes())
-    return Listing("glyphs", classes, _distort, stamp.hexdigest(), splits)
+    return Listing("glyphs", classes, _reader(faces), stamp, splits)
 
 
-def _faces() -> _Faces:
-    """The twelve text faces by file name: each with the letters that it has."""
+def _faces() -> tuple[dict[str, _Face], list[str]]:
+    """The twelve text faces by file name, and what else decides how they are drawn."""
     matplotlib = require("matplotlib", "cli")
     fonts = require("PIL.ImageFont", "cli")
+    features = require("PIL.features", "cli")
     charmap = require("matplotlib.ft2font", "cli").FT2Font
-    paths = sorted(Path(matplotlib.get_data_path(), "fonts", "ttf").glob("DejaVuS*.ttf"))
-    return {
-        path.name: (
-            fonts.truetype(str(path), _FONT_SIZE),
-            set(map(chr, charmap(str(path)).get_charmap())),
-        )
-        for path in paths
-        if "Display" not in path.name
-    }
+    stamp = [*map(str, map(features.version, ("pil", "freetype2", "raqm")))]
+    faces = {}
+    for path in sorted(Path(matplotlib.get_data_path(), "fonts", "ttf").glob("DejaVuS*.ttf")):
+        if "Display" not in path.name:
+            font = fonts.truetype(str(path), _FONT_SIZE)
+            faces[path.name] = _Face(font, set(map(chr, charmap(str(path)).get_charmap())))
+            stamp.append(hashlib.sha256(path.read_bytes()).hexdigest())
+    return faces, stamp
 
 
-def _letters(faces: _Faces) -> Iterator[tuple[str, str]]:
+def _letters(faces: Mapping[str, _Face]) -> Iterator[tuple[str, str]]:
     """The letters that enough faces have, in the order of their code points, with their splits."""
     split_of = {script: split for split, scripts in SCRIPTS.items() for script in scripts}
-    letters = sorted(set.union(*(has for _, has in faces.values())))
+    letters = sorted(set.union(*(face.has for face in faces.values())))
     for letter in letters:
         if not unicodedata.category(letter).startswith("L"):
             continue
         script = unicodedata.name(letter, "").split(" ")[0]
-        if script in split_of and sum(letter in has for _, has in faces.values()) >= FEWEST_FACES:
+        if (
+            script in split_of
+            and sum(letter in face.has for face in faces.values()) >= FEWEST_FACES
+        ):
             yield letter, split_of[script]
 
 
@@ -116,28 +124,45 @@ def _draw(font: Any, letter: str) -> Any:
     return canvas
 
 
-def _random_transform(rng: np.random.RandomState) -> tuple[float, ...]:
-    """The six numbers of a random affine transform, as Pillow takes them."""
-    angle, shear = rng.uniform(-0.25, 0.25), rng.uniform(-0.25, 0.25)  # radians, and a slope
-    width, height = rng.uniform(0.8, 1.15, 2)
-    shift = rng.uniform(-4, 4, 2)  # pixels of the canvas
+def _random_transforms(rng: np.random.RandomState) -> list[tuple[float, ...]]:
+    """For each image of a class the six numbers of an affine transform, as Pillow takes them."""
+    low = np.array([-0.25, -0.25, 0.8, 0.8, -4, -4])  # radians, a slope, scales, canvas's pixels
+    high = np.array([0.25, 0.25, 1.15, 1.15, 4, 4])
+    drawn = rng.uniform(low, high, (IMAGES_PER_CLASS, 6))
+    return [_transform(*row) for row in drawn.tolist()]
+
+
+def _transform(
+    angle: float, shear: float, width: float, height: float, right: float, down: float
+) -> tuple[float, ...]:
     cos, sin = math.cos(angle), math.sin(angle)
     # Pillow wants the inverse: where in the canvas each pixel of the result comes from.
     a, b = cos / width, (sin + shear) / width
     d, e = -sin / height, cos / height
     middle = _CANVAS / 2
-    x = middle - a * (middle + shift[0]) - b * (middle + shift[1])
-    y = middle - d * (middle + shift[0]) - e * (middle + shift[1])
+    x = middle - a * (middle + right) - b * (middle + down)
+    y = middle - d * (middle + right) - e * (middle + down)
     return a, b, x, d, e, y
 
 
-def _distort(glyph: _Glyph) -> Any:
-    """The picture of a glyph, `SIZE` pixels a side."""
+def _reader(faces: Mapping[str, _Face]) -> Callable[[_Glyph], Any]:
+    """From a glyph to its picture, `SIZE` pixels a side."""
     image_module = require("PIL.Image", "cli")
-    transformed = glyph.canvas.transform(
-        glyph.canvas.size,
-        image_module.Transform.AFFINE,
-        glyph.transform,
-        image_module.Resampling.BILINEAR,
-    )
-    return transformed.reduce(2)
+    one_by_one = Lock()  # a font draws for one thread at a time
+
+    @lru_cache(maxsize=64)  # the images of a class, which are read together, share some canvases
+    def canvas_of(letter: str, face: str) -> Any:
+        with one_by_one:
+            return _draw(faces[face].font, letter)
+
+    def read(glyph: _Glyph) -> Any:
+        canvas = canvas_of(glyph.letter, glyph.face)
+        transformed = canvas.transform(
+            canvas.size,
+            image_module.Transform.AFFINE,
+            glyph.transform,
+            image_module.Resampling.BILINEAR,
+        )
+        return transformed.reduce(2)
+
+    return read
