@@ -30,7 +30,7 @@ STRICT_TASKS = {(20, 1): 300, (20, 5): 100}
 """By ways and shots, where a thousand tasks by the strict protocol would take hours on a CPU."""
 SECONDS = "seconds.json"
 NO_MATTER = {*RESUMABLE, "validate_every", "validation_tasks"} - {"updates"}
-"""Options in which a run and its cell may differ: they do not decide the weights after an update."""
+"""What a run and its cell may differ in: it does not decide the weights after an update."""
 NOTE = "note.txt"
 """What a person has to say of a run, such as the machines it was trained on."""
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maml_jax.data import load
+from maml_jax.data import load, pixel_cache
 from maml_jax.data.archive import Files
 from maml_jax.data.sets import glyphs, omniglot
 from maml_jax.data.sets.sequences import trace
@@ -44,6 +44,17 @@ def test_glyphs_are_different_letters_and_different_drawings(drawn):
         [drawn.examples[:, [0, -1]].ravel(), drawn.examples[:, :, [0, -1]].ravel()]
     )
     assert (frame > 60).mean() < 0.01
+
+
+def test_glyphs_are_drawn_once(drawn, monkeypatch):
+    """Another process finds them in the cache: their key has nothing of this process in it."""
+
+    def never(*arguments):
+        raise AssertionError("the pictures were drawn again")
+
+    monkeypatch.setattr(pixel_cache, "_write", never)
+    glyphs.list_glyphs.cache_clear()
+    assert load("glyphs").fingerprint() == drawn.fingerprint()
 
 
 @pytest.mark.slow  # it draws all of them anew
