@@ -24,6 +24,8 @@ class Evaluate:
     many as the smallest class has."""
     shots: int | None = None
     """Support examples per class; those of training where not given."""
+    ways: int | None = None
+    """Classes in a task, as many as in training or fewer; those of training where not given."""
     steps: int | None = None
     """Inner steps; the evaluation steps of the run's config where not given."""
     split: str | None = None

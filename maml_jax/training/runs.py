@@ -28,7 +28,7 @@ from maml_jax.training.provenance import ExampleSpec
 from maml_jax.training.schedule import outer_optimizer
 from maml_jax.training.updates import State, initial_state, task_keys
 from maml_jax.training.weights import load_meta, save
-from maml_jax.types import Meta, MetaLearner, Params
+from maml_jax.types import Batch, Examples, Meta, MetaLearner, Params
 
 _log = logging.getLogger("maml_jax")
 
@@ -420,6 +420,7 @@ def evaluate(
     tasks: int = 1000,
     queries: int | None = None,
     shots: int | None = None,
+    ways: int | None = None,
     steps: int | None = None,
     split: str | None = None,
     transductive: bool = True,
@@ -437,6 +438,8 @@ def evaluate(
       tasks: how many tasks.
       queries: query examples per class; None: 15, or as many as the smallest class has.
       shots: support examples per class; None: those of training.
+      ways: classes in a task; fewer than in training take the first outputs of the head. None: those
+        of training.
       steps: inner steps; None: the config's `evaluation_steps`.
       split: `test`, `val`, `train`, or of images `all`; None: `test`, but `all` of another data
         set. A copy of the training data, which its digest tells, is no other data set.
@@ -472,10 +475,13 @@ def evaluate(
         queries = queries_in(tested, split, shots, QUERIES)
         if queries < QUERIES:
             _log.warning("a class of %s has too few for 15: %d queries", tested.name, queries)
+    learner, classes = restored.learner, config.ways if ways is None else ways
+    if ways is not None:
+        learner = _of_fewer_ways(learner, ways, config.ways if restored.examples.classes else None)
     scores = evaluation.evaluate(
-        restored.learner,
+        learner,
         restored.state.meta,
-        tested.tasks(split, ways=config.ways, shots=shots, queries=queries),
+        tested.tasks(split, ways=classes, shots=shots, queries=queries),
         count=tasks,
         steps=steps,
         transductive=transductive,
@@ -492,7 +498,7 @@ def evaluate(
         "data": data or config.data,
         "split": split,
         "updates": int(restored.state.update),
-        "ways": config.ways,
+        "ways": classes,
         "shots": shots,
         "queries": queries,
         "tasks": tasks,
@@ -504,6 +510,34 @@ def evaluate(
         "config": {name: value for name, value in config.to_json().items() if name != "data_dir"},
         "versions": provenance.versions(),
     }
+
+
+def _of_fewer_ways(learner: MetaLearner, ways: int, most: int | None) -> MetaLearner:
+    """The learner with the first outputs of its head, as a classifier of fewer classes has them."""
+    if most is None:
+        raise InputError(f"`ways` was {ways}; regression has no classes: leave it out.")
+    check_count("ways", ways, least=2)
+    if ways > most:
+        raise InputError(f"`ways` was {ways}; the model tells at most {most} classes apart.")
+
+    def predict(fast: Params, x: Examples) -> Examples:
+        return learner.predict(fast, x)[..., :ways]
+
+    def classify(
+        meta: Meta,
+        support: Batch,
+        x: Examples,
+        *,
+        transductive: bool = False,
+        steps: int | None = None,
+        key: jax.Array | None = None,
+    ) -> Examples:
+        outputs = learner.classify(
+            meta, support, x, transductive=transductive, steps=steps, key=key
+        )
+        return outputs[..., :ways]
+
+    return learner._replace(predict=predict, classify=classify)
 
 
 def _other_data(config: Config, examples: ExampleSpec, name: str) -> DataSet:

@@ -10,6 +10,8 @@ import pytest
 import maml_jax.training.prefetch
 from maml_jax.cli import main
 from maml_jax.training import metrics, runs
+from maml_jax.training.build import load_data
+from maml_jax.training.evaluate import evaluation_key, keys_of_tasks
 from maml_jax.training.recipes import recipe
 from maml_jax.training.recorder import train_run
 
@@ -131,6 +133,27 @@ def test_another_domain_is_one_flag(run, other, capsys):
     own = json.loads(capsys.readouterr().out)
     assert own["split"] == "test"
     assert own["nearest_neighbour"]["accuracy"] > 0.9
+
+
+def test_fewer_ways_take_the_first_outputs_of_the_head(run):
+    found = runs.evaluate(run, ways=2, tasks=6, queries=3, steps=1, per_step=False, seed=5)
+    assert (found["ways"], found["tasks"]) == (2, 6)
+    restored = runs.restore(run)
+    source = load_data(restored.config).tasks("test", ways=2, shots=1, queries=3)
+    right = []
+    for key in keys_of_tasks(evaluation_key(5), 6)[:6]:
+        episode = source.sample(source.store, key)
+        fast = restored.learner.adapt(restored.state.meta, episode.support, 1)
+        logits = restored.learner.predict(fast, episode.query.x)
+        assert logits.shape == (6, 3)
+        right.append(np.asarray(logits[:, :2].argmax(-1) == episode.query.y))
+    assert found["accuracy"] == pytest.approx(np.mean(right), abs=1e-6)
+
+
+@pytest.mark.parametrize("ways", [1, 4])
+def test_ways_are_no_more_than_the_head_has(run, ways):
+    with pytest.raises(ValueError, match=f"`ways` was {ways}"):
+        runs.evaluate(run, ways=ways, tasks=2)
 
 
 @pytest.mark.parametrize(
