@@ -438,8 +438,7 @@ def evaluate(
       tasks: how many tasks.
       queries: query examples per class; None: 15, or as many as the smallest class has.
       shots: support examples per class; None: those of training.
-      ways: classes in a task; fewer than in training take the first outputs of the head. None: those
-        of training.
+      ways: classes in a task; None: those of training. Fewer take the first outputs of the head.
       steps: inner steps; None: the config's `evaluation_steps`.
       split: `test`, `val`, `train`, or of images `all`; None: `test`, but `all` of another data
         set. A copy of the training data, which its digest tells, is no other data set.
