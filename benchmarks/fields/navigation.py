@@ -23,7 +23,7 @@ import maml_jax as mj
 from benchmarks.fields import dense, network, report, train
 
 TIME, TRAJECTORIES, NOISE, DISCOUNT = 50, 20, 0.05, 0.99
-UPDATES, TASKS, TEST_GOALS = 200, 8, 40
+UPDATES, TASKS, RATE, TEST_GOALS = 200, 8, 2e-3, 40
 RATES = (0.03, 0.1, 0.3, 1.0)
 LARGEST_MOVE = 0.1
 
@@ -79,10 +79,10 @@ def measure(seed: int) -> dict[str, float]:
     )
     together = mj.bilevel(objective, objective, 0.0, 0)
     meta = train(
-        learner, learner.init(params), sample, updates=UPDATES, tasks=TASKS, rate=1e-3, seed=seed
+        learner, learner.init(params), sample, updates=UPDATES, tasks=TASKS, rate=RATE, seed=seed
     )
     joint = train(
-        together, together.init(params), sample, updates=UPDATES, tasks=TASKS, rate=1e-3, seed=seed
+        together, together.init(params), sample, updates=UPDATES, tasks=TASKS, rate=RATE, seed=seed
     )
     keys = jax.random.split(jax.random.key(1000 + seed), 2 * TEST_GOALS)
     goals = jax.vmap(lambda key: sample(key).support)(keys[:TEST_GOALS])
@@ -116,6 +116,7 @@ if __name__ == "__main__":
             "return",
             updates=UPDATES,
             tasks=TASKS,
+            outer_rate=RATE,
             test_goals=TEST_GOALS,
             rates=RATES,
             time=TIME,

@@ -234,7 +234,21 @@ class Twice(torch.nn.Module):
         self.all = torch.nn.Sequential(net.features, net.logits)
 
 
+KINDS = (
+    "model_state_dict",
+    "nested",
+    "pth",
+    "pth.tar",
+    "vars",
+    "list",
+    "twice",
+    "no bias",
+    "no bias, list",
+)
+
+
 def contents():
+    """The network, the content of its file and the file's suffix, of each of `KINDS`."""
     net, plain = Net(), Net(bias=False)
     state = net.state_dict()
     optimizer = torch.optim.Adam(net.parameters()).state_dict()
@@ -255,7 +269,7 @@ def contents():
     }
 
 
-@pytest.mark.parametrize("kind", contents())
+@pytest.mark.parametrize("kind", KINDS)
 def test_files_as_people_write_them(kind, tmp_path, capsys):
     """W: `model_state_dict`, `.pth`, `vars.0`, a module listed twice, no bias before a norm."""
     net, content, suffix = contents()[kind]
