@@ -272,7 +272,9 @@ def contents():
 @pytest.mark.parametrize("kind", KINDS)
 def test_files_as_people_write_them(kind, tmp_path, capsys):
     """W: `model_state_dict`, `.pth`, `vars.0`, a module listed twice, no bias before a norm."""
-    net, content, suffix = contents()[kind]
+    every = contents()
+    assert tuple(every) == KINDS
+    net, content, suffix = every[kind]
     file = save(net, tmp_path / f"net.{suffix}", content)
     assert imported(file, tmp_path / "run") == 0
     images = pixels()
