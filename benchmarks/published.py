@@ -70,9 +70,7 @@ CELLS = {
     ),
     "omniglot-5w1s-maml-plus-plus": Cell("omniglot-5w1s", "maml-plus-plus", published="99.47"),
     "omniglot-5w1s-proto-maml": Cell("omniglot-5w1s", "proto-maml", options={"updates": 20_000}),
-    "omniglot-5w5s-protonet": Cell(
-        "omniglot-5w5s", "protonet", options={**SHORT, "updates": 3000}
-    ),
+    "omniglot-5w5s-protonet": Cell("omniglot-5w5s", "protonet", options={**SHORT, "updates": 3000}),
     "omniglot-20w1s-proto-maml": Cell(
         "omniglot-20w1s", "proto-maml", options={"updates": 15_000, "queries": 1}
     ),

@@ -15,18 +15,19 @@ from benchmarks import script
 def table(record: dict[str, Any]) -> str:
     """A row for each method: the mean over seeds with its 95 % interval."""
     rows = [
-        (name, f"{_rounded(row['mean'], row['ci95'])} ± {row['ci95']:.2g}")
-        for name, row in record["rows"].items()
+        (name, _with_interval(row["mean"], row["ci95"])) for name, row in record["rows"].items()
     ]
     return "\n".join(script.markdown(["", record["unit"]], rows))
 
 
-def _rounded(mean: float, half: float) -> str:
-    """To the place of the second digit of half the interval."""
+def _with_interval(mean: float, half: float) -> str:
+    """Both to the place of the second digit of half the interval."""
     if not half > 0:
-        return f"{mean:.4g}"
+        return f"{mean:.4g} ± {half:.2g}"
     places = 1 - math.floor(math.log10(half))
-    return f"{mean:.{places}f}" if 0 < places < 7 else f"{mean:.3g}"
+    if 0 < places < 7:
+        return f"{mean:.{places}f} ± {half:.{places}f}"
+    return f"{mean:.3g} ± {half:.2g}"
 
 
 def main() -> int:

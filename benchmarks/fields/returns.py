@@ -29,6 +29,9 @@ def draw(rows: dict[str, dict[str, Any]], file: Path) -> None:
         means, halves = ([row[key] for row in found] for key in ("mean", "ci95"))
         axes.errorbar(STEPS, means, halves, label=label, color=color, marker="o", capsize=3)
     axes.set_xticks(STEPS)
+    axes.set_yscale("symlog", linthresh=0.3)  # the first step gains far more than all others
+    axes.set_yticks([-10, -5, -2, -1, -0.5], ["-10", "-5", "-2", "-1", "-0.5"])
+    axes.minorticks_off()
     axes.set_xlabel("gradient steps, each from 20 trajectories")
     axes.set_ylabel("return, mean of 40 new goals")
     axes.set_title("2-D navigation (95 % intervals over 3 seeds)", fontsize=10)

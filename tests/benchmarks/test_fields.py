@@ -42,6 +42,7 @@ def test_intervals_are_students():
         (16.21, 2.4, "16.2 ± 2.4"),
         (4.789e-8, 1.3e-8, "4.79e-08 ± 1.3e-08"),
         (1.5, 0.0, "1.5 ± 0"),
+        (1.0619, 0.05, "1.062 ± 0.050"),
     ],
 )
 def test_figures_end_where_their_interval_does(mean, half, shown):
