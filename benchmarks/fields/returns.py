@@ -32,6 +32,7 @@ def draw(rows: dict[str, dict[str, Any]], file: Path) -> None:
     axes.set_yscale("symlog", linthresh=0.3)  # the first step gains far more than all others
     axes.set_yticks([-10, -5, -2, -1, -0.5], ["-10", "-5", "-2", "-1", "-0.5"])
     axes.minorticks_off()
+    axes.set_ylim(-12, -0.25)
     axes.set_xlabel("gradient steps, each from 20 trajectories")
     axes.set_ylabel("return, mean of 40 new goals")
     axes.set_title("2-D navigation (95 % intervals over 3 seeds)", fontsize=10)
