@@ -158,6 +158,9 @@ def main() -> int:
         photos = Path(folder, "empty")
         photos.mkdir()
         figures = whole_way(photos, options.labelled, Path(folder, "cache"))
+    for command in ("train", "predict"):  # progress bars, and folders of this machine
+        del figures[command]["stderr"]
+    del figures["train"]["stdout"]
     print(json.dumps(figures, indent=1))
     script.write_record(options.out, "benchmarks.own_photos", **figures)
     return 0
