@@ -60,6 +60,21 @@ def train(
     return carry[0]
 
 
+def of_a_context(objective: Any, steps: int, context: jax.Array) -> mj.MetaLearner:
+    """The learner whose weights `context` alone adapt, each at a learned rate from 1, not `net`.
+
+    As in CAVIA (Zintgraf et al., ICML 2019).
+    """
+    return mj.bilevel(
+        objective,
+        objective,
+        lambda hyper: {"net": 0.0, "context": hyper["rates"]},
+        steps,
+        hyper={"rates": jnp.ones_like(context)},
+        adapts=lambda path: path == "context",
+    )
+
+
 def summary(values: Iterable[float]) -> dict[str, Any]:
     """The mean over seeds, half its 95 % interval by Student's t, and each value."""
     found = [float(value) for value in values]

@@ -9,7 +9,7 @@ fine-tuned, all of them, at the best of several rates and steps, chosen on the t
 themselves, and (b) least squares for the four coefficients, which knows the form of the equation.
 The setting is after that of CoDA (Kirchmeyer et al., ICML 2022); its coefficients, integrator and
 counts are not repeated here, so its numbers do not compare.
-Repeat: `python -m benchmarks.fields.lotka_volterra`, about six minutes on two cores.
+Repeat: `python -m benchmarks.fields.lotka_volterra`, some 13 minutes on two busy cores.
 """
 
 import sys
@@ -21,7 +21,7 @@ import numpy as np
 import optax
 
 import maml_jax as mj
-from benchmarks.fields import dense, network, report, train
+from benchmarks.fields import dense, network, of_a_context, report, train
 
 STEP, LENGTH = 0.25, 20
 SUPPORT, QUERY = 4, 16
@@ -79,11 +79,6 @@ def predict(weights: Any, x: jax.Array) -> jax.Array:
     return rk4(field, x)
 
 
-def context_alone(path: str) -> bool:
-    """What adapts."""
-    return path == "context"
-
-
 def loss(weights: Any, meta: Any, batch: Any, key: Any) -> Any:
     """The squared error over that of predicting zero."""
     return jnp.sum((predict(weights, batch.x) - batch.y) ** 2) / jnp.sum(batch.y**2)
@@ -122,15 +117,8 @@ def by_least_squares(episode: mj.Episode) -> jax.Array:
 def measure(seed: int) -> dict[str, float]:
     """The mean error of each method on the test environments."""
     net = dense(np.random.default_rng(seed), (2 + CONTEXT, 32, 32, 2), 0.5)
-    params = {"net": net, "context": jnp.zeros(CONTEXT)}
-    learner = mj.bilevel(
-        loss,
-        loss,
-        lambda hyper: {"net": 0.0, "context": hyper["rates"]},
-        INNER_STEPS,
-        hyper={"rates": jnp.full(CONTEXT, 1.0)},
-        adapts=context_alone,
-    )
+    params: dict[str, Any] = {"net": net, "context": jnp.zeros(CONTEXT)}
+    learner = of_a_context(loss, INNER_STEPS, params["context"])
     meta = train(
         learner, learner.init(params), sample, updates=UPDATES, tasks=TASKS, rate=RATE, seed=seed
     )

@@ -7,7 +7,7 @@ photographs in scikit-learn: the network learns on one, and is tested on the oth
 Claim: the PSNR of both after 3 steps against the same network trained on each test picture alone,
 or first on all training pictures together, by Adam at the best of several rates, chosen on the test
 pictures.
-Repeat: `python -m benchmarks.fields.neural_field`, about eight minutes on two cores.
+Repeat: `python -m benchmarks.fields.neural_field`, some 17 minutes on two busy cores.
 """
 
 import itertools
@@ -21,7 +21,7 @@ import optax
 from sklearn.datasets import load_sample_image
 
 import maml_jax as mj
-from benchmarks.fields import report, train
+from benchmarks.fields import of_a_context, report, train
 
 SIDE, WIDTH, HIDDEN, CONTEXT, FREQUENCY = 64, 64, 3, 128, 30.0
 INNER_STEPS, PIXELS = 3, 256
@@ -108,9 +108,6 @@ def measure(seed: int) -> dict[str, float]:
         batch = mj.Batch(GRID, patch(learned, key))
         return mj.Episode(batch, batch)
 
-    def context_alone(path: str) -> bool:
-        return path == "context"
-
     params = initial(seed)
     learners = {
         "meta-learned weights and rates, 3 steps": mj.bilevel(
@@ -120,17 +117,12 @@ def measure(seed: int) -> dict[str, float]:
             INNER_STEPS,
             hyper=jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.01), params),
         ),
-        "meta-learned context and rates, 3 steps": mj.bilevel(
-            error,
-            error,
-            lambda hyper: {"net": 0.0, "context": hyper["rates"]},
-            INNER_STEPS,
-            hyper={"rates": jnp.full(CONTEXT, 1.0)},
-            adapts=context_alone,
+        "meta-learned context and rates, 3 steps": of_a_context(
+            error, INNER_STEPS, params["context"]
         ),
     }
     how: Any = {"updates": UPDATES, "tasks": TASKS, "rate": RATE, "seed": seed}
-    together = mj.bilevel(error, error, 0.0, 0, adapts=context_alone)
+    together = mj.bilevel(error, error, 0.0, 0)
     joint = train(together, together.init(params), sample, **how)
     keys = jax.random.split(jax.random.key(1000 + seed), TEST_PICTURES)
     tests = jnp.stack([patch(unseen, key) for key in keys])
