@@ -6,6 +6,9 @@ NEWEST := .venv-newest/bin
 PIP := -m pip install --quiet --disable-pip-version-check
 INSTALL := $(BIN)/python $(PIP) -c constraints.txt
 
+# Tests start many programs, which read what the first has compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-all test-newest lint docs clean
 
 # Trains a small model on letters of many scripts and shows it adapting.
