@@ -6,6 +6,7 @@ and for the next run.
 """
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -35,6 +36,7 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 2)
+gc.set_threshold(200_000, 20, 100)  # traces are many small objects: fewer searches for garbage
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -3,10 +3,12 @@
 import hashlib
 import json
 import mmap
+import os
 import shutil
 import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +22,7 @@ from maml_jax.extras import require
 
 FORMAT = 2  # of the entries; another number makes old ones unused
 _BLOCK = 256  # pictures decoded between two writes
+_SHARE = 16  # pictures that a thread decodes at a time: small ones cost less than their dispatch
 _CHECK_BYTES = 2**30  # larger arrays are not digested at each start, for it takes seconds
 
 
@@ -156,11 +159,13 @@ def _write(
     bar = require("tqdm.auto", "cli").tqdm(
         total=len(references), unit="image", desc=f"reading {listing.name}", delay=2, leave=False
     )
-    with bar, ThreadPoolExecutor() as threads:
+    with bar, ThreadPoolExecutor(os.cpu_count()) as threads:
         for start in range(0, len(references), _BLOCK):
             some = references[start : start + _BLOCK]
             block = np.empty((len(some), side, side, depth), np.uint8)
-            for n, result in enumerate(threads.map(pixels, some)):
+            shares = (some[n : n + _SHARE] for n in range(0, len(some), _SHARE))
+            results = chain.from_iterable(threads.map(lambda share: [*map(pixels, share)], shares))
+            for n, result in enumerate(results):
                 if isinstance(result, InputError):
                     unreadable[some[n]] = result
                     continue
