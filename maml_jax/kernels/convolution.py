@@ -62,9 +62,13 @@ DEVICES = {
     "cpu": Forms("patches", "patches", "patches"),
     "cuda": Forms("patches", "patches", "patches"),
     "rocm": Forms("patches", "patches", "patches"),
-    "tpu": Forms("patches", "patches", "patches"),
+    "tpu": Forms("grouped", "grouped", "grouped"),
 }
-"""The forms on each kind of device; on a CPU where there is no compiled one."""
+"""The forms on each kind of device; on a CPU where there is no compiled one.
+
+For CUDA by timing; for a TPU by the bytes that XLA moves (`docs/speed.md` has both); for the others
+as for CUDA.
+"""
 
 
 class _Chosen:

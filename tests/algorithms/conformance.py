@@ -294,7 +294,8 @@ def test_meta_parameters_go_through_a_checkpoint_and_back(name, tmp_path):
 
 
 @every
-@pytest.mark.parametrize("precision", ["float32", "float64"])
+# All tests above compute in float64.
+@pytest.mark.parametrize("precision", all_but_slow(["float32", "float64"], "float32"))
 def test_keeps_the_precision_of_its_weights(name, precision):
     with jax.enable_x64(precision == "float64"):
         params, apply = perceptron()

@@ -174,14 +174,6 @@ QUIETLY = {
 }
 
 
-@settings(max_examples=4, **QUIETLY)
-@given(cases())
-def test_odd_shapes(case):
-    """A few of them."""
-    with op_by_op(case):
-        check(case)
-
-
 @pytest.mark.slow  # a thousand learners in all
 @pytest.mark.parametrize("part", range(8))
 def test_a_thousand_odd_shapes(part):
