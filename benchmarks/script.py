@@ -5,12 +5,16 @@ import datetime
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from benchmarks import machine
 from maml_jax.files import write_file
+
+
+_STARTED = time.monotonic()
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,9 +38,10 @@ def measuring_parser(module: str, doc: str | None) -> Parser:
 
 
 def write_record(path: Path | None, module: str, **figures: Any) -> None:
-    """Write figures as JSON, with the command that made them and what it ran on.
+    """Write figures as JSON, with the command that made them, how long it took and on what.
 
-    Of paths in the command only the last part is written. Nothing is written if `path` is None.
+    `processor_seconds`, of all cores and without those of started programs, are the same beside
+    other work, where `seconds` are more. Of paths in the command only the last part is written. Nothing is written if `path` is None.
     """
     if path is None:
         return
@@ -44,6 +49,8 @@ def write_record(path: Path | None, module: str, **figures: Any) -> None:
     record = {
         "command": " ".join(["python -m", module, *arguments]),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "seconds": round(time.monotonic() - _STARTED, 1),
+        "processor_seconds": round(time.process_time(), 1),
         **machine.environment(),
         **figures,
     }

@@ -28,7 +28,7 @@ def use_all_cores() -> int:
 
     XLA leaves cores idle on networks as small as those of few-shot learning; a device for each core
     keeps all of them busy. Call it before anything of JAX's has run. After it `over_tasks` without
-    a mesh, and `mj.train`, deal tasks over all devices. Where JAX computes on an accelerator it
+    a mesh, `mj.train` and `mj.evaluate` deal tasks over all devices. Where JAX computes on an accelerator it
     changes nothing.
 
     Returns:
@@ -103,6 +103,17 @@ def default_mesh(tasks: int) -> Mesh | None:
         _tell_of_idle_cores()
         return None
     return task_mesh(tasks) if jax.local_device_count() > 1 else None
+
+
+def local_mesh() -> Mesh | None:
+    """This process's devices, where `default_mesh` would take them; None: one of them."""
+    if not _Choice.all_cores:
+        _tell_of_idle_cores()
+        return None
+    count = jax.local_device_count()
+    if count == 1:
+        return None
+    return jax.make_mesh((count,), (AXIS,), (AxisType.Auto,), devices=jax.local_devices())
 
 
 def mesh_of(episodes: Any) -> Mesh | AbstractMesh | None:

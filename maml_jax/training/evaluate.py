@@ -8,7 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
+from maml_jax.batching.devices import AXIS, local_mesh
 from maml_jax.core.learner import beside
 from maml_jax.data import TaskSource
 from maml_jax.errors import InputError, check_count, check_seed
@@ -179,6 +181,8 @@ def keys_of_tasks(key: jax.Array, tasks: int) -> jax.Array:
 class Evaluator:
     """Scores a learner on the tasks of `source`, as `evaluate` does, and compiles once.
 
+    After `use_all_cores` tasks are dealt over all devices of this process.
+
     With `keep_predictions` the scores hold the predicted classes too.
     """
 
@@ -225,13 +229,25 @@ class Evaluator:
 
         side_by_side = None if jax.default_backend() == "cpu" else TASKS_PER_DISPATCH
 
-        @jax.jit
         def many(meta: Meta, store: Any, items: Any) -> dict[str, jax.Array]:
             return jax.lax.map(
                 lambda item: one_task(meta, store, item), items, batch_size=side_by_side
             )
 
-        self._many, self._source = many, source
+        self._source, self._here = source, (jax.jit(many), source.store)
+        self._mesh = local_mesh()
+        if self._mesh is not None:
+            everywhere, dealt = PartitionSpec(), PartitionSpec(AXIS)
+            dealt_out = jax.shard_map(
+                many,
+                mesh=self._mesh,
+                in_specs=(everywhere, everywhere, dealt),
+                out_specs=dealt,
+                check_vma=False,
+            )
+            self._everywhere = NamedSharding(self._mesh, everywhere)
+            store = jax.device_put(source.store, self._everywhere)
+            self._there = jax.jit(dealt_out), store
 
     def __call__(
         self,
@@ -242,15 +258,27 @@ class Evaluator:
         progress: Callable[[int], object] = lambda _: None,
     ) -> Scores:
         """The scores on `tasks` tasks that `key` decides."""
-        at_once = min(tasks, TASKS_PER_DISPATCH)
+        at_once, devices = min(tasks, TASKS_PER_DISPATCH), 1
+        many, store = self._here
+        if self._mesh is not None and not _is_sharded(meta):
+            (many, store), devices = self._there, self._mesh.size
+            meta = jax.device_put(meta, self._everywhere)
         keys = keys_of_tasks(key, tasks)
+        spare = jnp.zeros(-at_once % devices, int)  # tasks that fill up the last device
         parts = []
         for start in range(0, tasks, at_once):
-            items = self._source.items(keys[start : start + at_once])
-            some = self._many(meta, self._source.store, items)
-            parts.append(jax.tree.map(np.asarray, some))
+            some = keys[start : start + at_once]
+            items = self._source.items(jnp.concatenate([some, some[spare]]))
+            scores = many(meta, store, items)
+            parts.append(jax.tree.map(lambda leaf: np.asarray(leaf)[:at_once], scores))
             progress(min(at_once, tasks - start))
         return Scores(**jax.tree.map(lambda *parts: np.concatenate(parts)[:tasks], *parts))
+
+
+def _is_sharded(meta: Meta) -> bool:
+    """Whether an array is dealt over devices, as `shard` does where it is too large for one."""
+    arrays = (leaf for leaf in jax.tree.leaves(meta) if isinstance(leaf, jax.Array))
+    return not all(array.sharding.is_fully_replicated for array in arrays)
 
 
 def _with_interval(mean: float, interval: float) -> str:

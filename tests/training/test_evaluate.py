@@ -6,12 +6,13 @@ import pytest
 from problems import all_but_slow, classification, conv4, perceptron
 
 import maml_jax as mj
+from maml_jax.batching import devices
 from maml_jax.data import TaskSource
 from maml_jax.data.sets.sequences import Sequences
 from maml_jax.data.sets.sinusoid import Sinusoid
 from maml_jax.errors import InputError
 from maml_jax.losses import accuracy
-from maml_jax.training.evaluate import Scores, evaluate
+from maml_jax.training.evaluate import Evaluator, Scores, evaluate, evaluation_key
 from maml_jax.training.metrics import confidence_95
 
 
@@ -70,6 +71,29 @@ def test_the_seed_and_the_count_decide_the_tasks(images):
     one, same, other = (evaluate(*images, count=6, steps=0, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one.loss_per_task, same.loss_per_task)
     assert not np.array_equal(one.loss_per_task, other.loss_per_task)
+
+
+@pytest.mark.parametrize("count", [7, 53])
+def test_all_cores_share_the_tasks_and_change_nothing(images, monkeypatch, count):
+    """7 over two devices leave one place to spare; 53 are two dispatches.
+
+    Weights that are sharded, as for models that no device holds, stay as they are.
+    """
+    learner, meta, tasks = images
+    alone = evaluate(learner, meta, tasks, count=count, steps=0)
+    monkeypatch.setattr(devices._Choice, "all_cores", True)
+    shared = evaluate(learner, meta, tasks, count=count, steps=0)
+    np.testing.assert_allclose(shared.loss_per_task, alone.loss_per_task, rtol=1e-6)
+    seen = []
+    whole = jax.shard_map
+    monkeypatch.setattr(
+        jax, "shard_map", lambda f, **how: seen.append(how["mesh"]) or whole(f, **how)
+    )
+    evaluator = Evaluator(learner, tasks, steps=0)
+    assert [mesh.size for mesh in seen] == [2]
+    placed = mj.shard(meta, mj.sharded_mesh(tasks=1, fsdp=2))
+    sharded = evaluator(placed, tasks=count, key=evaluation_key(0))
+    np.testing.assert_allclose(sharded.loss_per_task, alone.loss_per_task, rtol=1e-6)
 
 
 def test_regression_has_no_words_of_classes():
