@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 from benchmarks import machine
 from maml_jax.files import write_file
 
-
 _STARTED = time.monotonic()
 
 
@@ -41,7 +40,8 @@ def write_record(path: Path | None, module: str, **figures: Any) -> None:
     """Write figures as JSON, with the command that made them, how long it took and on what.
 
     `processor_seconds`, of all cores and without those of started programs, are the same beside
-    other work, where `seconds` are more. Of paths in the command only the last part is written. Nothing is written if `path` is None.
+    other work, where `seconds` are more. Of paths in the command only the last part is written.
+    Nothing is written if `path` is None.
     """
     if path is None:
         return

@@ -28,8 +28,8 @@ def use_all_cores() -> int:
 
     XLA leaves cores idle on networks as small as those of few-shot learning; a device for each core
     keeps all of them busy. Call it before anything of JAX's has run. After it `over_tasks` without
-    a mesh, `mj.train` and `mj.evaluate` deal tasks over all devices. Where JAX computes on an accelerator it
-    changes nothing.
+    a mesh, `mj.train` and `mj.evaluate` deal tasks over all devices. Where JAX computes on an
+    accelerator it makes no devices.
 
     Returns:
       How many devices JAX now has.
