@@ -65,7 +65,6 @@ CELLS = {
     "omniglot-5w1s-reptile": Cell(
         "omniglot-5w1s", "reptile", published="97.68 ± 0.04", options={**SHORT, "updates": 2500}
     ),
-    "omniglot-5w1s-maml-plus-plus": Cell("omniglot-5w1s", "maml-plus-plus", published="99.47"),
     "omniglot-5w1s-proto-maml": Cell("omniglot-5w1s", "proto-maml", options={"updates": 20_000}),
     "omniglot-5w5s-protonet": Cell("omniglot-5w5s", "protonet", options={**SHORT, "updates": 3000}),
     "omniglot-20w1s-proto-maml": Cell(
@@ -75,7 +74,7 @@ CELLS = {
     "sinusoid-10": Cell("sinusoid", seeds=3),
     "sinusoid-5": Cell("sinusoid", seeds=3, options={"shots": 5, "queries": 5}),
 }
-"""Finn et al. 2017, Nichol et al. 2018 (transductive) and Antoniou et al. 2019 (an ensemble)."""
+"""Finn et al. 2017 and Nichol et al. 2018 (transductive)."""
 
 
 def protocols(config: Config) -> dict[str, dict[str, Any]]:
