@@ -9,19 +9,17 @@ Repeat: `pip install libtpu`, then `python -m benchmarks.compiled --for tpu-v5e:
 """
 
 import argparse
-import importlib.util
-import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from typing import Any, NamedTuple
+from contextlib import nullcontext
+from typing import Any
 
 import jax
 from jax.sharding import SingleDeviceSharding
 
 import maml_jax as mj
 from benchmarks import script
+from benchmarks.absent import Chip, devices_of
 from benchmarks.peers.maml_jax import episodes_of, learner_of
 from benchmarks.workloads import WORKLOADS, Workload, make_inputs
 from maml_jax.kernels.convolution import in_forms
@@ -31,41 +29,14 @@ DEFAULT = "default"
 """What the library takes on that device."""
 
 
-class Chip(NamedTuple):
-    """The published peaks of one chip."""
-
-    flops: float
-    """A second, bfloat16."""
-    bytes_per_s: float
-
-
-CHIPS = {
-    "v5e": Chip(197e12, 819e9),
-    "v5p": Chip(459e12, 2765e9),
-    "v6e": Chip(918e12, 1640e9),
-}
-"""https://cloud.google.com/tpu/docs, the pages "TPU v5e", "v5p" and "v6e"."""
-
-
-def device_of(target: str) -> Any:
-    """One chip of a topology like `tpu-v5e:2x2`.
-
-    Raises:
-      ValueError: it is no such text.
-    """
-    from jax.experimental import topologies  # the documented way to compile ahead for other chips
-
-    platform, _, topology = target.partition("-")
-    if platform != "tpu" or topology.partition(":")[0] not in CHIPS:
-        raise ValueError(f"was {target!r}; it must be like tpu-v5e:2x2, of {', '.join(CHIPS)}")
-    return topologies.get_topology_desc(topology, platform=platform).devices[0]
-
-
-def compile_for(device: Any, workload: Workload, form: str, precision: str) -> dict[str, Any]:
+def compile_for(
+    chip: Chip, device: Any, workload: Workload, form: str, precision: str
+) -> dict[str, Any]:
     """The program's figures, as XLA gives them.
 
     Args:
-      device: what `device_of` made.
+      chip: the kind of the device.
+      device: one that is not there.
       workload: one that is not whole training.
       form: of the convolution, or `DEFAULT`.
       precision: of the network, as in `mj.in_precision`.
@@ -85,7 +56,6 @@ def compile_for(device: Any, workload: Workload, form: str, precision: str) -> d
     seconds = time.perf_counter() - start
     cost: Any = compiled.cost_analysis()
     memory: Any = compiled.memory_analysis()
-    chip = CHIPS[_chip_of(device)]
     return {
         "workload": workload.name,
         "form": form,
@@ -96,11 +66,6 @@ def compile_for(device: Any, workload: Workload, form: str, precision: str) -> d
         "compile_s": seconds,
         "bound_s": max(cost["flops"] / chip.flops, cost["bytes accessed"] / chip.bytes_per_s),
     }
-
-
-def _chip_of(device: Any) -> str:
-    kind = device.device_kind.lower().replace("tpu ", "").replace(" lite", "e")
-    return {"v5": "v5p", "v6": "v6e"}.get(kind, kind)
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
@@ -121,16 +86,6 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     return script.markdown(titles, lines, words=4)
 
 
-@contextmanager
-def _without_a_host() -> Iterator[None]:
-    """The variables by which libtpu asks nobody about the machine that it is on."""
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
-    jax.config.update("jax_platforms", "cpu")
-    yield
-
-
 def main() -> int:
     """Compile each workload in each form for each chip, and print the table."""
     parser = script.measuring_parser("benchmarks.compiled", __doc__)
@@ -139,24 +94,17 @@ def main() -> int:
     parser.add_argument("--forms", default=DEFAULT, help=f"of {DEFAULT}, {', '.join(FORMS)}")
     parser.add_argument("--precisions", default="default", help="as in mj.in_precision")
     options = parser.parse_args()
-    if importlib.util.find_spec("libtpu") is None:
-        parser.error("libtpu is not installed; pip install libtpu")
     forms = _words(parser, "--forms", options.forms, [DEFAULT, *FORMS])
     workloads = [w for w in WORKLOADS if options.only in w.name and not w.updates]
     rows: list[dict[str, Any]] = []
-    with _without_a_host():
-        for target in options.targets:
-            try:
-                device = device_of(target)
-            except ValueError as error:
-                parser.error(f"--for {error}")
-            for workload in workloads:
-                for form in forms:
-                    for precision in options.precisions.split(","):
-                        rows.append(
-                            {"for": target, **compile_for(device, workload, form, precision)}
-                        )
-                        print(table(rows[-1:])[-1], file=sys.stderr, flush=True)
+    for target in options.targets:
+        chip, devices = devices_of(parser, target)
+        for workload in workloads:
+            for form in forms:
+                for precision in options.precisions.split(","):
+                    figures = compile_for(chip, devices[0], workload, form, precision)
+                    rows.append({"for": target, **figures})
+                    print(table(rows[-1:])[-1], file=sys.stderr, flush=True)
     print("\n".join(table(rows)))
     script.write_record(options.out, "benchmarks.compiled", rows=rows)
     return 0

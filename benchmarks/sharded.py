@@ -6,9 +6,7 @@ account of the memory that a chip needs is below what a chip has.
 Repeat: `pip install libtpu`, then `python -m benchmarks.sharded`.
 """
 
-import importlib.util
 import json
-import os
 import sys
 import time
 from typing import Any
@@ -21,11 +19,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import maml_jax as mj
 from benchmarks import script
+from benchmarks.absent import devices_of
 from maml_jax.batching.devices import AXIS
 from maml_jax.batching.shards import FSDP, spec_of
-
-HBM_BYTES = {"v5e": 16e9, "v5p": 95 * 2**30}
-"""https://cloud.google.com/tpu/docs/v5e and v5p."""
 
 
 def transformer(layers: int, width: int, heads: int, words: int) -> tuple[Any, Any]:
@@ -120,7 +116,7 @@ def compile_update(options: Any, mesh: Mesh) -> dict[str, Any]:
 def main() -> int:
     """Compile, and say whether it fits."""
     parser = script.measuring_parser("benchmarks.sharded", __doc__)
-    parser.add_argument("--for", dest="target", default="v5p:2x2x2", help="of v5e or v5p")
+    parser.add_argument("--for", dest="target", default="tpu-v5p:2x2x2", help="which chips")
     parser.add_argument("--fsdp", type=int, default=4, help="devices that share the arrays")
     parser.add_argument("--layers", type=int, default=18)
     parser.add_argument("--width", type=int, default=2048)
@@ -129,21 +125,11 @@ def main() -> int:
     parser.add_argument("--examples", type=int, default=4, help="of each set")
     parser.add_argument("--length", type=int, default=512, help="of an example")
     options = parser.parse_args()
-    if importlib.util.find_spec("libtpu") is None:
-        parser.error("libtpu is not installed; pip install libtpu")
-    chip = options.target.partition(":")[0]
-    if chip not in HBM_BYTES:
-        parser.error(f"--for was {options.target!r}; it must be like v5p:2x2x2")
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5p-8" if chip == "v5p" else "v5litepod-4")
-    jax.config.update("jax_platforms", "cpu")
-    from jax.experimental import topologies  # the documented way to compile ahead for other chips
-
-    devices: Any = np.array(topologies.get_topology_desc(options.target, platform="tpu").devices)
+    chip, found_devices = devices_of(parser, options.target)
+    devices: Any = np.array(found_devices)
     mesh = Mesh(devices.reshape(-1, options.fsdp), (AXIS, FSDP), axis_types=(AxisType.Auto,) * 2)
     found = {"for": options.target, **compile_update(options, mesh)}
-    found |= {"hbm_bytes": HBM_BYTES[chip], "fits": found["needed_bytes"] < HBM_BYTES[chip]}
+    found |= {"hbm_bytes": chip.memory_bytes, "fits": found["needed_bytes"] < chip.memory_bytes}
     print(json.dumps(found, indent=1))
     script.write_record(options.out, "benchmarks.sharded", **found)
     return int(not found["fits"])

@@ -111,6 +111,8 @@ class InnerLoop(NamedTuple):
 
         def body(carry: Any, step: StepNumber) -> Any:
             fast, state, changed = carry
+            if self.step_policy is not None:
+                fast, state = checkpoint_name((fast, state), "inner_weights")
             if probes is not None:
                 fast = probe(fast, probes[step])
             batch, step_key = self.step_batch(support, step, steps), _of_step(key, step)

@@ -87,8 +87,9 @@ def bilevel(
       last_steps: the meta-gradient goes through the last of so many steps, as if the weights before
         them were constants: it is biased, the more the fewer they are. None: all steps.
       step_policy: what is stored within a step beside the weights, one of
-        `jax.checkpoint_policies`; None: what JAX stores. The gradient of the step has the name
-        `inner_gradient`, to be saved, or offloaded to the host's memory.
+        `jax.checkpoint_policies`; None: what JAX stores. The weights that a step starts from, with
+        the optimiser's state, have the name `inner_weights` and its gradient `inner_gradient`, to
+        be saved, or offloaded to the host's memory.
       gradient_norms: whether `metrics` has `meta_gradient_norm`, `[K]`: the norm of the outer
         objective's derivative in the weights that each step starts from.
       solver: of the implicit derivative, `"cg"`, or `"neumann"`.

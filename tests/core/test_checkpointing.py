@@ -1,6 +1,7 @@
 """Nested scans: what they compute, and what they store."""
 
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -75,6 +76,24 @@ def test_the_meta_gradient_is_that_of_storing_every_step(differentiate, x64):
 def test_a_policy_changes_no_result(x64):
     saved = jax.checkpoint_policies.save_only_these_names("inner_gradient")
     assert distance(meta_gradient(5, step_policy=saved), meta_gradient(5)) < 1e-13
+
+
+def test_the_copies_of_the_weights_may_be_offloaded(x64):
+    """What has a step's axis, K = 7, and a weight's shape is in the host's memory alone."""
+    offload = jax.checkpoint_policies.save_and_offload_only_these_names(
+        names_which_can_be_saved=[],
+        names_which_can_be_offloaded=["inner_weights"],
+        offload_src="device",
+        offload_dst="pinned_host",
+    )
+    assert distance(meta_gradient(7, step_policy=offload), meta_gradient(7)) < 1e-13
+    (params, apply), episode = perceptron(), classification()
+    objective = cross_entropy(apply)
+    learner = mj.bilevel(objective, objective, RATE, 7, step_policy=offload)
+    program = str(jax.make_jaxpr(learner.value_and_grad)(learner.init(params), episode))
+    copies = {",".join(map(str, (7, *leaf.shape))) for leaf in jax.tree.leaves(params)}
+    assert copies <= set(re.findall(r"f64<host>\[([\d,]*)\]", program))
+    assert not copies & set(re.findall(r"f64\[([\d,]*)\]", program))
 
 
 @pytest.mark.parametrize("last", all_but_slow([0, 2, 5, 9], 2))
