@@ -39,8 +39,8 @@ def measuring_parser(module: str, doc: str | None) -> Parser:
 def write_record(path: Path | None, module: str, **figures: Any) -> None:
     """Write figures as JSON, with the command that made them, how long it took and on what.
 
-    `processor_seconds`, of all cores and without those of started programs, are the same beside
-    other work, where `seconds` are more. Of paths in the command only the last part is written.
+    `processor_seconds`, of all cores and with those of started programs that have ended, are the
+    same beside other work, where `seconds` are more. Of paths in the command only the last part is written.
     Nothing is written if `path` is None.
     """
     if path is None:
@@ -50,7 +50,7 @@ def write_record(path: Path | None, module: str, **figures: Any) -> None:
         "command": " ".join(["python -m", module, *arguments]),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - _STARTED, 1),
-        "processor_seconds": round(time.process_time(), 1),
+        "processor_seconds": round(sum(os.times()[:4]), 1),
         **machine.environment(),
         **figures,
     }

@@ -6,9 +6,12 @@ Each trains with three seeds and is tested against the strongest baselines that 
 
 import itertools
 import math
+import multiprocessing
+import os
 import statistics
 import sys
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import jax
@@ -99,9 +102,12 @@ def report(
     if options.seeds < 2:
         parser.error(f"--seeds was {options.seeds}; an interval needs 2 or more")
     results = []
-    for seed in range(options.seeds):
-        results.append(measure(seed))
-        print(f"seed {seed}: {results[-1]}", file=sys.stderr, flush=True)
+    # Seeds are independent, and one of these small programs does not fill all cores.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(options.seeds, os.cpu_count() or 1), context) as pool:
+        for seed, result in enumerate(pool.map(measure, range(options.seeds))):
+            results.append(result)
+            print(f"seed {seed}: {result}", file=sys.stderr, flush=True)
     rows = {name: summary(result[name] for result in results) for name in results[0]}
     for name, row in rows.items():
         print(f"{name:60} {row['mean']:10.4g} ± {row['ci95']:.2g} {unit}")

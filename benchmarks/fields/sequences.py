@@ -20,7 +20,7 @@ from benchmarks.fields import report
 from maml_jax.inner import without_head
 
 WIDTH, UPDATES, TASKS, RATE = 64, 2000, 32, 1e-3
-TEST_TASKS, STEPS = 500, 100
+TEST_TASKS, QUERIES, STEPS = 200, 5, 100
 INNER_RATE = 0.4
 RIVALS = {"sgd": (0.04, 0.4, 2.0), "adam": (0.001, 0.01)}
 
@@ -30,7 +30,7 @@ def measure(seed: int) -> dict[str, float]:
     data = mj.data.load("sequences")
     params, apply = mj.from_flax(mj.models.Recurrent(2, WIDTH, 5, rngs=nnx.Rngs(seed)))
     features = without_head(apply, "head")
-    tests = data.tasks("test", ways=5, shots=1, queries=10)
+    tests = data.tasks("test", ways=5, shots=1, queries=QUERIES)
 
     def trained(learner: mj.MetaLearner, by_class: bool) -> Any:
         tasks = data.tasks("train", ways=5, shots=1, queries=5, by_class=by_class)
@@ -76,7 +76,6 @@ def measure(seed: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    mj.use_all_cores()
     sys.exit(
         report(
             "benchmarks.fields.sequences",
@@ -88,6 +87,7 @@ if __name__ == "__main__":
             outer_rate=RATE,
             inner_rate=INNER_RATE,
             test_tasks=TEST_TASKS,
+            queries_per_class=QUERIES,
             rivals=RIVALS,
             steps=STEPS,
         )

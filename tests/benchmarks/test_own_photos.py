@@ -1,5 +1,8 @@
 """The photos that are made are those of a class, and both commands take them as they are."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -31,7 +34,7 @@ def test_both_commands_need_no_other_option(tmp_path):
     folder = tmp_path / "empty"
     folder.mkdir()
     short = ("--updates", "4", "--tasks", "2", "--validate-every", "4", "--validation-tasks", "2")
-    found = whole_way(folder, 2, tmp_path / "cache", *short)
+    found = whole_way(folder, 2, Path(os.environ["MAML_JAX_CACHE"]), *short)
     said = found["train"]["stderr"]
     assert "made 28×28 and grey (where colours matter, train without --init)" in said
     assert "validation after 4 updates: accuracy " in said

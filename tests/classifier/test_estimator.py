@@ -10,6 +10,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 import maml_jax as mj
 from maml_jax.classifier import FewShotClassifier
+from maml_jax.cli import main
 from maml_jax.errors import InputError
 
 pytestmark = pytest.mark.xdist_group("classifier")  # one process trains the run
@@ -226,11 +227,20 @@ ON_PICTURES_ALONE = {
 }
 
 
+@pytest.fixture
+def small_run(tmp_path):
+    """A run of a network that compiles in a moment."""
+    folder = tmp_path / "small"
+    options = ["--model", "mlp", "--hidden", "4", "--updates", "1", "--validate-every", "0"]
+    assert main(["train", "--recipe", "quickstart", *options, "--out", str(folder)]) == 0
+    return folder
+
+
 @pytest.mark.slow  # compiles for every shape that the fifty checks think of
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of scikit-learn, about what it leaves out
-def test_scikit_learn_s_conventions(run):
+def test_scikit_learn_s_conventions(small_run):
     results = check_estimator(
-        FewShotClassifier(str(run)), expected_failed_checks=ON_PICTURES_ALONE, on_fail="raise"
+        FewShotClassifier(str(small_run)), expected_failed_checks=ON_PICTURES_ALONE, on_fail="raise"
     )
     passed = [r for r in results if r["status"] == "passed"]
     assert len(passed) > 40

@@ -176,7 +176,7 @@ QUIETLY = {
 }
 
 
-EXAMPLES = int(os.environ.get("MAML_JAX_EXAMPLES", "32"))
+EXAMPLES = int(os.environ.get("MAML_JAX_EXAMPLES", "12"))
 """Of each part. A second or more each: 125 make a thousand in all, in 25 minutes of a core."""
 
 

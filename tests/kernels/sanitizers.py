@@ -19,8 +19,11 @@ from maml_jax.kernels import native
 
 DRIVER = Path(__file__).with_name("sanitizer_driver.cc")
 SANITIZERS = {
-    "address": ("-fsanitize=address", "-fno-omit-frame-pointer"),
-    "undefined": ("-fsanitize=undefined", "-fno-sanitize-recover=all"),
+    "address,undefined": (
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover=all",
+        "-fno-omit-frame-pointer",
+    ),
     "thread": ("-fsanitize=thread",),
 }
 FLAGS = ("-std=c++17", "-O1", "-g", "-w", "-march=native", "-pthread")
