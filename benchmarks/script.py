@@ -40,8 +40,8 @@ def write_record(path: Path | None, module: str, **figures: Any) -> None:
     """Write figures as JSON, with the command that made them, how long it took and on what.
 
     `processor_seconds`, of all cores and with those of started programs that have ended, are the
-    same beside other work, where `seconds` are more. Of paths in the command only the last part is written.
-    Nothing is written if `path` is None.
+    same beside other work, where `seconds` are more. Of paths in the command only the last part
+    is written. Nothing is written if `path` is None.
     """
     if path is None:
         return
