@@ -94,9 +94,10 @@ def test_first_order_would_be_refused(reference):
     assert runner.relative_errors(answers[1], answers[1])["gradient_error"] == 0
 
 
-# The reference's own program with another chunk or precision: few of the networks are enough.
+# The reference's own program with another chunk, precision or form: few of the networks are enough.
 FEW = {"maml_jax_tuned": ("sinusoid",)}
 FEW |= dict.fromkeys(("maml_jax_tf32", "maml_jax_bf16"), ("sinusoid", "stride"))
+FEW |= dict.fromkeys(("maml_jax_taps", "maml_jax_patches"), ("sinusoid", "stride", "maxpool"))
 PAIRS = [
     (peer, workload)
     for peer in PEERS

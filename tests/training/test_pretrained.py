@@ -54,14 +54,14 @@ def card_accuracy(name, protocol):
     return float(found[1]) / 100, float(found[2]) / 100
 
 
-@pytest.mark.slow  # 1000 tasks
+@pytest.mark.slow  # 300 tasks
 @pytest.mark.parametrize("name", IMAGES)
 def test_other_tasks_have_the_accuracy_of_the_card(name, data_dir):
     """Within three standard errors of the difference, for there are three to fail by chance."""
     accuracy, interval = card_accuracy(name, "paper")
     shots = mj.load(f"pretrained:{name}").config.shots
     found = runs.evaluate(
-        f"pretrained:{name}", tasks=1000, seed=1, queries=shots, per_step=False, data_dir=data_dir
+        f"pretrained:{name}", tasks=300, seed=1, queries=shots, per_step=False, data_dir=data_dir
     )
     error = np.hypot(interval, found["accuracy_ci95"]) / 1.96
     assert abs(found["accuracy"] - accuracy) < 3 * error
