@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python $(PIP) -c constraints.txt
 # Tests start many programs, which read what the first has compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all test-newest lint docs clean
+.PHONY: demo test test-slow test-all test-newest lint docs clean
 
 # Trains a small model on letters of many scripts and shows it adapting.
 demo: .venv/demo-ready
@@ -23,9 +23,11 @@ demo: .venv/demo-ready
 test: lint
 	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow"
 
-# And the tests that are slow for a reason that they state.
-test-all: test
+# The tests that are slow for a reason that they state.
+test-slow: .venv/test-ready
 	$(BIN)/pytest -n 2 --dist loadgroup -m slow
+
+test-all: test test-slow
 
 # The tests with the newest Python on this machine and the newest of every dependency.
 test-newest: .venv-newest/ready
