@@ -65,7 +65,7 @@ def measure(seed: int) -> dict[str, float]:
     adapted = right(maml, trained(maml, by_class=False), 1)
     joint = mj.pretrained(apply, INNER_RATE, classes=data.labels("train"), features=features)
     network = trained(joint, by_class=True)["params"]
-    nearest_class = right(mj.protonet(features), network, 0)
+    nearest_class = right(mj.protonet(apply, features=features), network, 0)
     return {
         "MAML, one gradient step": 100 * adapted["accuracy"],
         "trained on all curves, the nearest class by its features": 100 * nearest_class["accuracy"],
