@@ -1,7 +1,7 @@
 """Meta-gradients in other fields than few-shot classification, one short file and command each.
 
-Each trains with three seeds and is tested against the strongest baselines that do not meta-learn;
-`docs/fields.md` has the table, whichever wins.
+Each trains with three seeds, within ten minutes on two idle cores, and is tested against the
+strongest baselines that do not meta-learn; `docs/fields.md` has the table, whichever wins.
 """
 
 import itertools

@@ -9,7 +9,7 @@ Claim: its error against (a) Shomate's equation in three of its terms, through t
 all five terms by ridge towards the mean coefficients of the training gases, at the best strength,
 chosen on the test gases; (c) the nearest training gas of 700; (d) the Gaussian whose mean and
 covariance over temperatures are those of the training gases, given the three points.
-Repeat: `python -m benchmarks.fields.gases`, about two minutes on two cores.
+Repeat: `python -m benchmarks.fields.gases`.
 """
 
 import json

@@ -7,7 +7,7 @@ Claim: whether it finds them better than (a) the loss of the network trained on 
 the best of its steps, chosen by the score itself; (b) the loss of a network trained on the clean
 ones alone; (c) the loss out of fold, in five folds, as confident learning has it; (d) the share of
 the ten nearest neighbours with another label; and (b) and (d) together.
-Repeat: `python -m benchmarks.fields.label_noise`, about four minutes on two cores.
+Repeat: `python -m benchmarks.fields.label_noise`.
 """
 
 import sys

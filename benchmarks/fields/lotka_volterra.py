@@ -9,7 +9,7 @@ fine-tuned, all of them, at the best of several rates and steps, chosen on the t
 themselves, and (b) least squares for the four coefficients, which knows the form of the equation.
 The setting is after that of CoDA (Kirchmeyer et al., ICML 2022); its coefficients, integrator and
 counts are not repeated here, so its numbers do not compare.
-Repeat: `python -m benchmarks.fields.lotka_volterra`, some 13 minutes on two busy cores.
+Repeat: `python -m benchmarks.fields.lotka_volterra`.
 """
 
 import sys

@@ -9,7 +9,7 @@ Episodes have 50 steps of time instead of 100 and the outer update is Adam inste
 returns do not compare with the paper's.
 Claim: the return after 0 to 3 steps of the meta-learned policy and of one trained on all goals
 together, at the best of several inner rates, chosen on the test goals, both from 20 trajectories.
-Repeat: `python -m benchmarks.fields.navigation`, some 8 minutes on two busy cores.
+Repeat: `python -m benchmarks.fields.navigation`.
 """
 
 import sys

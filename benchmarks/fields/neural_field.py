@@ -7,7 +7,7 @@ photographs in scikit-learn: the network learns on one, and is tested on the oth
 Claim: the PSNR of both after 3 steps against the same network trained on each test picture alone,
 or first on all training pictures together, by Adam at the best of several rates, chosen on the test
 pictures.
-Repeat: `python -m benchmarks.fields.neural_field`, some 17 minutes on two busy cores.
+Repeat: `python -m benchmarks.fields.neural_field`.
 """
 
 import itertools

@@ -7,7 +7,7 @@ weights and a rate for each layer are learned for being adapted so.
 Claim: bits per character on held-out modules, against the same network trained to predict without
 adapting, in four times as many updates, read as it is, or adapted as it reads at the best of
 several rates, chosen on these modules.
-Repeat: `python -m benchmarks.fields.reading`, some 17 minutes on two busy cores.
+Repeat: `python -m benchmarks.fields.reading`.
 """
 
 import math
