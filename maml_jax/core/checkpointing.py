@@ -91,6 +91,9 @@ def block_lengths(steps: int, stored: int | None) -> tuple[int, ...]:
 
 def _scan(body: Body, carry: Any, start: Any, lengths: tuple[int, ...]) -> tuple[Any, Any]:
     length, *inner = lengths
+    if not length:  # which `lax.scan` refuses where `jit` is disabled
+        _, outputs = jax.eval_shape(body, carry, start)
+        return carry, jax.tree.map(lambda o: jnp.zeros((0, *o.shape), o.dtype), outputs)
     if not inner:
         return lax.scan(body, carry, _numbers(start, length, 1))
     size = math.prod(inner)

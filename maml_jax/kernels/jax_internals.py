@@ -120,7 +120,13 @@ def binary_operation(
       cpu_attributes: `cpu_attributes(geometry)`, the numbers that the compiled form takes besides.
     """
     primitive = Primitive(name)
-    primitive.def_impl(jax.jit(primitive.bind, static_argnames="geometry"))
+    by_xla = jax.jit(primitive.bind, static_argnames="geometry")
+
+    def at_once(a: Any, b: Any, *, geometry: Any) -> Any:
+        with jax.disable_jit(False):  # where `jit` is disabled, it would call itself for ever
+            return by_xla(a, b, geometry=geometry)
+
+    primitive.def_impl(at_once)
 
     def result(a: Any, b: Any, *, geometry: Any) -> ShapedArray:
         form, varying = shape(a, b, geometry), a.manual_axis_type

@@ -305,6 +305,17 @@ def test_keeps_the_precision_of_its_weights(name, precision):
         assert {leaf.dtype for leaf in jax.tree.leaves(result)} == {jnp.dtype(precision)}
 
 
+@every
+def test_what_jit_compiles_is_what_runs_without_it(case):
+    with jax.disable_jit():
+        found = case.learner.value_and_grad(case.meta, task_of(case.tasks, 0))
+        tasks = task_of(case.tasks, slice(2))
+        together = mj.over_tasks(case.learner, 2)(case.meta, tasks)
+    expected = case.value_and_grad(2)(case.meta, task_of(case.tasks, 0))
+    assert distance(found, expected) < 1e-13
+    assert distance(together, jax.jit(mj.over_tasks(case.learner, 2))(case.meta, tasks)) < 1e-13
+
+
 @every_batched
 def test_the_second_call_compiles_nothing(name):
     params, apply = perceptron()

@@ -134,6 +134,14 @@ def test_every_form_agrees_with_the_reference(form, x64):
         )
 
 
+def test_without_jit_it_is_the_same(form, x64):
+    x, w = arrays(3, (8, 9), (3, 3), 16, 24)
+    expected = conv(x, w, stride=2, padding=1)
+    with jax.disable_jit():
+        found = conv(x, w, stride=2, padding=1)
+    assert distance(found, expected) < 1e-15
+
+
 @pytest.mark.parametrize("axes", [(0, 0), (0, None), (None, 0), (1, 3)])
 def test_vmap_gives_each_task_its_kernel(form, x64, axes):
     x, w = arrays(3, (7, 7), (3, 3), 16, 20)
