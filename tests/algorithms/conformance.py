@@ -305,7 +305,7 @@ def test_keeps_the_precision_of_its_weights(name, precision):
         assert {leaf.dtype for leaf in jax.tree.leaves(result)} == {jnp.dtype(precision)}
 
 
-@every
+@each(ALGORITHMS, ("imaml", "maml", "protonet"))
 def test_what_jit_compiles_is_what_runs_without_it(case):
     with jax.disable_jit():
         found = case.learner.value_and_grad(case.meta, task_of(case.tasks, 0))
