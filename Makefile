@@ -27,7 +27,8 @@ test: lint
 test-slow: .venv/test-ready
 	$(BIN)/pytest -n 2 --dist loadgroup -m slow
 
-test-all: test test-slow
+test-all: test
+	$(MAKE) test-slow
 
 # The tests with the newest Python on this machine and the newest of every dependency.
 test-newest: .venv-newest/ready
