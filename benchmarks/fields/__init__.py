@@ -7,7 +7,6 @@ strongest baselines that do not meta-learn; `docs/fields.md` has the table, whic
 import itertools
 import math
 import multiprocessing
-import os
 import statistics
 import sys
 from collections.abc import Callable, Iterable
@@ -21,7 +20,7 @@ import optax
 from scipy.stats import t as student_t
 
 import maml_jax as mj
-from benchmarks import script
+from benchmarks import machine, script
 
 SEEDS = (0, 1, 2)
 
@@ -104,7 +103,7 @@ def report(
     results = []
     # Seeds are independent, and one of these small programs does not fill all cores.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(options.seeds, os.cpu_count() or 1), context) as pool:
+    with ProcessPoolExecutor(min(options.seeds, machine.cores()), context) as pool:
         for seed, result in enumerate(pool.map(measure, range(options.seeds))):
             results.append(result)
             print(f"seed {seed}: {result}", file=sys.stderr, flush=True)

@@ -39,6 +39,13 @@ def test_nothing_is_found(sanitizer, dtype):
             "column > s.width",
             "heap-buffer-overflow",
         ),
+        (
+            "address,undefined",
+            "patches.h",
+            "row >= s.height",
+            "row > s.height",
+            "heap-buffer-overflow",
+        ),
         ("address,undefined", "threads.h", "/ 64 * 64)", "/ 64 * 64 + 1)", "misaligned address"),
         ("thread", "threads.h", "  thread_local std", "  static std", "data race"),
     ],
