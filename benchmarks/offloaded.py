@@ -45,7 +45,9 @@ def row(device: Any, steps: int, name: str) -> dict[str, Any]:
     batch = mj.Batch(array(EXAMPLES, WIDTH), array(EXAMPLES, WIDTH))
     weights = {"first": array(WIDTH, WIDTH), "second": array(WIDTH, WIDTH)}
     meta = jax.tree.map(lambda leaf: array(*leaf.shape), jax.eval_shape(learner.init, weights))
-    program = jax.jit(learner.value_and_grad).lower(meta, mj.Episode(batch, batch)).compile()
+    with jax.default_matmul_precision("highest"):  # by default XLA stores them in bfloat16
+        lowered = jax.jit(learner.value_and_grad).lower(meta, mj.Episode(batch, batch))
+    program = lowered.compile()
     memory: Any = program.memory_analysis()
     return {
         "steps": steps,

@@ -184,7 +184,8 @@ OPERATIONS = [
         {"x": "rng.normal(size=(3, 4))", "y": "rng.normal(size=(3, 4))"},
         divergence,
         "F.kl_div(x.log_softmax(1), y.log_softmax(1), reduction='sum', log_target=True)",
-        "optax.losses.kl_divergence_with_log_targets(jax.nn.log_softmax(x), jax.nn.log_softmax(y)).sum()",
+        "optax.losses.kl_divergence_with_log_targets(jax.nn.log_softmax(x), "
+        "jax.nn.log_softmax(y)).sum()",
     ),
     Operation(
         "cosine_similarity",
