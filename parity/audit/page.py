@@ -43,7 +43,7 @@ def audit_table(names: list[str]) -> str:
     """Of one run: what is not right under every transformation, and counts of the rest."""
     (name,) = names
     found = _read(name)
-    # A mode of its own report, of which nothing is supported, would hide what the others say.
+    # Of this mode nothing is supported, which would hide what the others say.
     found["audited"] = [group for group in found["audited"] if group["mode"] != INNER]
     columns = list(dict.fromkeys(t for group in found["audited"] for t in _transformations(group)))
     rows = []
