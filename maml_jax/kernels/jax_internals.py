@@ -123,9 +123,7 @@ def binary_operation(
     by_xla = jax.jit(primitive.bind, static_argnames="geometry")
 
     def at_once(a: Any, b: Any, *, geometry: Any) -> Any:
-        if not jax.config.jax_disable_jit:  # type: ignore[attr-defined]
-            return by_xla(a, b, geometry=geometry)
-        with jax.disable_jit(False):  # else `bind` would call itself for ever
+        with jax.disable_jit(False):  # where `jit` is disabled, it would call itself for ever
             return by_xla(a, b, geometry=geometry)
 
     primitive.def_impl(at_once)
