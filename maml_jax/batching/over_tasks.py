@@ -97,30 +97,38 @@ def over_tasks(learner: MetaLearner, chunk: int | None = None, mesh: Mesh | None
     return step
 
 
-CACHE_BYTES = 2**18
-"""Bytes of a CPU core's cache that `default_chunk` fills with tasks."""
+CACHE_BYTES = {"cpu": 2**18, "tpu": 2**21}
+"""Bytes that `default_chunk` fills with tasks, by kind of device.
+
+Of a CPU core's cache by timing; of a TPU's memory on the chip, so that the activations that come
+with them fit there too, by what XLA compiles (`docs/speed.md`).
+"""
 
 
-def default_chunk(meta: Meta, episodes: Episode, devices: int = 1) -> int:
+def default_chunk(
+    meta: Meta, episodes: Episode, devices: int = 1, platform: str | None = None
+) -> int:
     """How many tasks `over_tasks` computes together if it is not told.
 
-    On a CPU: as many as have their episodes and copies of the meta-parameters in a core's cache,
-    at least one. So networks of convolutions follow one another, their activations in cache, and
-    small networks, whose operations would be too short, are computed together. An accelerator
-    computes all tasks of a device together.
+    As many as have their episodes and copies of the meta-parameters in the fast memory of a CPU
+    core or of a TPU's chip, at least one. So networks of convolutions follow one another, their
+    activations in fast memory, and small networks, whose operations would be too short, are
+    computed together. Any other accelerator computes all tasks of a device together.
 
     Args:
       meta: the meta-parameters; of them and of `episodes` only shapes and types are used.
       episodes: a batch of episodes, `[tasks, examples, …]`.
       devices: over how many devices they are dealt.
+      platform: their kind, as JAX names it; None: the one that JAX computes on.
     """
     tasks = _count(episodes)
     share = -(-tasks // devices)
-    if jax.default_backend() != "cpu":
+    cache = CACHE_BYTES.get(platform or jax.default_backend())
+    if cache is None:
         return share
     one = sum(map(_bytes, jax.tree.leaves(meta)))
     one += sum(map(_bytes, jax.tree.leaves(episodes))) // tasks
-    return min(share, max(1, CACHE_BYTES // one))
+    return min(share, max(1, cache // one))
 
 
 def _bytes(leaf: Any) -> int:
