@@ -6,6 +6,7 @@ from torch.nn.functional import layer_norm
 
 
 @pytest.mark.slow  # Inductor writes and compiles a program
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch, about itself
 def test_chained_modulated_norms_compiled():
     """pytorch#193061: one table of shifts and scales, whose slices modulate two norms.
 
