@@ -1,7 +1,7 @@
 """How tasks are batched: the third of the three choices."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -97,12 +97,17 @@ def over_tasks(learner: MetaLearner, chunk: int | None = None, mesh: Mesh | None
     return step
 
 
-CACHE_BYTES = {"cpu": 2**18, "tpu": 2**21}
-"""Bytes that `default_chunk` fills with tasks, by kind of device.
+class FastMemory(NamedTuple):
+    """What `default_chunk` fills with tasks."""
 
-Of a CPU core's cache by timing; of a TPU's memory on the chip, so that the activations that come
-with them fit there too, by what XLA compiles (`docs/speed.md`).
-"""
+    bytes: int
+    for_input: int
+    """Bytes set apart for each byte of an episode: for it, or for the activations too."""
+
+
+FAST_MEMORY = {"cpu": FastMemory(2**18, 1), "tpu": FastMemory(2**22, 16)}
+"""A CPU core's cache, by timing; a TPU's memory on the chip, by what XLA compiles for conv4, whose
+activations stay there so (`docs/speed.md` has both)."""
 
 
 def default_chunk(
@@ -123,12 +128,12 @@ def default_chunk(
     """
     tasks = _count(episodes)
     share = -(-tasks // devices)
-    cache = CACHE_BYTES.get(platform or jax.default_backend())
-    if cache is None:
+    fast = FAST_MEMORY.get(platform or jax.default_backend())
+    if fast is None:
         return share
-    one = sum(map(_bytes, jax.tree.leaves(meta)))
-    one += sum(map(_bytes, jax.tree.leaves(episodes))) // tasks
-    return min(share, max(1, cache // one))
+    weights = sum(map(_bytes, jax.tree.leaves(meta)))
+    inputs = sum(map(_bytes, jax.tree.leaves(episodes))) // tasks
+    return min(share, max(1, fast.bytes // (weights + fast.for_input * inputs)))
 
 
 def _bytes(leaf: Any) -> int:

@@ -61,14 +61,18 @@ def test_devices_sum_all_leaves_of_a_type_at_once(x64):
 def test_the_default_chunk_fills_the_fast_memory(monkeypatch):
     params = {"w": np.zeros(100, np.float32)}
     episodes = mj.Episode(mj.Batch(np.zeros((6, 3), np.float32), np.zeros((6, 5), np.float32)), ())
-    monkeypatch.setattr(module, "CACHE_BYTES", {"cpu": 1000, "tpu": 2000})
-    assert default_chunk(params, episodes, platform="tpu") == 4
+    monkeypatch.setattr(
+        module,
+        "FAST_MEMORY",
+        {"cpu": module.FastMemory(1000, 1), "tpu": module.FastMemory(2000, 4)},
+    )
+    assert default_chunk(params, episodes, platform="tpu") == 3  # of 400 + 4 * 32 bytes each
     assert default_chunk(params, episodes) == 2  # of 400 + 12 + 20 bytes each
     assert default_chunk(params, episodes, devices=6) == 1
     assert default_chunk(params, episodes, devices=4) == 2  # the largest share
-    monkeypatch.setattr(module, "CACHE_BYTES", {"cpu": 100})
+    monkeypatch.setattr(module, "FAST_MEMORY", {"cpu": module.FastMemory(100, 1)})
     assert default_chunk(params, episodes) == 1
-    monkeypatch.setattr(module, "CACHE_BYTES", {"cpu": 10**6})
+    monkeypatch.setattr(module, "FAST_MEMORY", {"cpu": module.FastMemory(10**6, 1)})
     assert default_chunk(params, episodes) == 6
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert default_chunk(params, episodes, devices=2) == 3
@@ -84,7 +88,7 @@ def scans(chunk):
 
 def test_over_tasks_depends_on_its_arguments_alone(monkeypatch):
     assert [scans(chunk) for chunk in (1, 2, 3, 6, 9)] == [[6], [3], [2], [1], [1]]
-    monkeypatch.setattr(module, "CACHE_BYTES", {"cpu": 1})
+    monkeypatch.setattr(module, "FAST_MEMORY", {"cpu": module.FastMemory(1, 1)})
     assert scans(None) == [6]
 
 

@@ -17,7 +17,8 @@ TASKS = classification(tasks=6)
 @pytest.fixture(autouse=True)
 def one_by_one(monkeypatch):
     """A default that takes tasks one by one."""
-    monkeypatch.setattr(sys.modules["maml_jax.batching.over_tasks"], "CACHE_BYTES", {"cpu": 1})
+    module = sys.modules["maml_jax.batching.over_tasks"]
+    monkeypatch.setattr(module, "FAST_MEMORY", {"cpu": module.FastMemory(1, 1)})
 
 
 def fastest(monkeypatch, chunk):
