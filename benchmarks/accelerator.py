@@ -1,0 +1,84 @@
+"""What a GPU that is there for ten minutes is used for: one command of under nine.
+
+Claim: it ends within the sum of its limits, and what one of its commands has found is kept whatever
+becomes of the others: the time to 98.5 % on Omniglot; one meta-gradient and whole training beside
+PyTorch, with the convolution in each form and in each precision; then max pooling, where the forms
+differ most in the bytes they move. `torch.compile` had not compiled after 90 s on an H100, so it is
+left out.
+Repeat: `python -m benchmarks.accelerator --data-dir FOLDER --out FOLDER`. Beside JAX, Flax, Optax,
+Orbax and PyTorch it needs tqdm, Pillow and what the package itself needs; where they cannot be
+installed, `pip install --no-deps --target carried jaxtyping wadler_lindig lazy_loader platformdirs
+tqdm pillow filelock` elsewhere and `PYTHONPATH=carried` there.
+"""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks import script
+
+PEERS = (
+    "torch_func,torch_func_tf32,torch_loop,maml_jax_tf32,maml_jax_bf16,"
+    "maml_jax_patches,maml_jax_taps,maml_jax_grouped"
+)
+TIMED = ["--device", "gpu", "--repeats", "5", "--patience", "75", "--peers", PEERS]
+
+
+class Step(NamedTuple):
+    """One command, which writes its figures to `--out`."""
+
+    name: str
+    limit_s: int
+    """After so many seconds it is ended."""
+    arguments: list[str]
+    """Of `python -m`."""
+    reads_data: bool = False
+
+
+STEPS = (
+    Step("to-accuracy", 100, ["benchmarks.to_accuracy"], reads_data=True),
+    Step(
+        "strided", 250, ["benchmarks", *TIMED, "--only", "conv4-stride-32tasks", "--minutes", "3"]
+    ),
+    Step("maxpool", 180, ["benchmarks", *TIMED, "--only", "maxpool-32tasks-1", "--minutes", "2"]),
+)
+
+
+def run(steps: tuple[Step, ...], data: Path, out: Path) -> list[str]:
+    """Run the steps, each within its limit, and say how each ended.
+
+    Args:
+      steps: in order of importance.
+      data: the folder of Omniglot.
+      out: where `NAME.json` of each step goes.
+    """
+    ends = []
+    for step in steps:
+        command = [sys.executable, "-m", *step.arguments, "--out", str(out / f"{step.name}.json")]
+        command += ["--data-dir", str(data)] if step.reads_data else []
+        start = time.monotonic()
+        try:
+            code = subprocess.run(command, timeout=step.limit_s, check=False).returncode  # noqa: S603
+            ended = "done" if code == 0 else f"failed with {code}"
+        except subprocess.TimeoutExpired:
+            ended = f"ended after its {step.limit_s} s"
+        ends.append(f"{step.name}: {ended}, {time.monotonic() - start:.0f} s")
+        print(ends[-1], file=sys.stderr, flush=True)
+    return ends
+
+
+def main() -> int:
+    """Run all steps; 1 if one did not succeed."""
+    parser = script.parser("benchmarks.accelerator", __doc__)
+    parser.add_argument("--data-dir", type=Path, required=True, help="the folder of Omniglot")
+    parser.add_argument("--out", type=Path, required=True, help="a folder for the figures")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    ends = run(STEPS, options.data_dir, options.out)
+    return 0 if all(": done" in end for end in ends) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""The commands for a short loan of a GPU: each within its limit, none ends the others."""
+
+import sys
+
+import pytest
+
+from benchmarks import accelerator
+from benchmarks.accelerator import STEPS, Step, run
+from benchmarks.options import make_parser
+
+
+def test_all_of_it_takes_less_than_nine_minutes():
+    assert sum(step.limit_s for step in STEPS) < 9 * 60
+
+
+@pytest.mark.parametrize("step", [s for s in STEPS if s.arguments[0] == "benchmarks"])
+def test_the_commands_know_their_options(step):
+    options = make_parser().parse_args(step.arguments[1:])
+    assert 60 * options.minutes < step.limit_s
+
+
+def test_a_step_that_fails_or_hangs_leaves_the_others(tmp_path, monkeypatch):
+    (tmp_path / "writes.py").write_text(
+        "import sys, time\n"
+        "_, word, _, out, *data = sys.argv\n"
+        "time.sleep(60 if word == 'hang' else 0)\n"
+        "open(out, 'w').write(' '.join(data))\n"
+        "sys.exit(3 if word == 'fail' else 0)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    steps = (
+        Step("a", 20, ["writes", "fail"]),
+        Step("b", 1, ["writes", "hang"]),
+        Step("c", 20, ["writes", "end"], reads_data=True),
+    )
+    ends = run(steps, tmp_path / "data", tmp_path)
+    assert [end.rpartition(",")[0] for end in ends] == [
+        "a: failed with 3",
+        "b: ended after its 1 s",
+        "c: done",
+    ]
+    assert (tmp_path / "c.json").read_text() == f"--data-dir {tmp_path / 'data'}"
+    monkeypatch.setattr(accelerator, "STEPS", steps)
+    arguments = ["", "--data-dir", str(tmp_path / "data"), "--out", str(tmp_path / "new")]
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert accelerator.main() == 1
