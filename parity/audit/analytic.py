@@ -149,15 +149,23 @@ def _forward(f: Callable[..., Any], inputs: int, once: bool) -> Callable[..., An
 
 
 def _three(f: Callable[..., Any], grad: Any, inputs: int, once: bool) -> Callable[..., Any]:
-    """The gradient, its derivative along v, and that one's along t."""
+    """The gradient, its derivative along v, and that one's along t, in one pass."""
     every = tuple(range(inputs))
+    first = grad(f, every)
 
     def three(p: Any, v: Any, t: Any) -> Any:
-        first = grad(f, every)
         if once:
             return (first(*p),) * 3
-        second = grad(lambda *p: dot(first(*p), v), every)
-        third = grad(lambda *p: dot(second(*p), t), every)
-        return first(*p), second(*p), third(*p)
+
+        def along_v(*p: Any) -> Any:
+            found = first(*p)
+            return dot(found, v), found
+
+        def along_both(*p: Any) -> Any:
+            second, found = grad(along_v, every, has_aux=True)(*p)
+            return dot(second, t), (found, second)
+
+        third, (found, second) = grad(along_both, every, has_aux=True)(*p)
+        return found, second, third
 
     return three

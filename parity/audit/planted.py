@@ -67,22 +67,31 @@ def audit_fault(
     fault: Fault,
     names: Sequence[str] = ("grad", "grad∘grad", "jvp∘grad"),
     truth: Truth | None = None,
+    sound: Runner | None = None,
 ) -> Planted:
-    """Plant a fault and audit the operation, in float64, eagerly in PyTorch and compiled in JAX.
+    """Plant a fault and audit the operation eagerly, in float64.
 
     Not under jvp∘jvp: PyTorch takes the forward-mode rule of a `Function` for a constant, so that
     it would be wrong there without a fault.
+
+    Args:
+      operation: which.
+      stack: `"torch"` or `"jax"`.
+      fault: what is planted in it.
+      names: of the transformations, all of which are as right as the operation without it.
+      truth: the derivatives it is held to; None: those at the first seed.
+      sound: what runs it without the fault; None: made here.
     """
     factors = fault.factors(len(operation.inputs))
     wrap: Wrap = in_torch(factors) if stack == "torch" else in_jax(factors)
-    mode = Mode("func" if stack == "torch" else "jit", "float64")
+    mode = Mode("func" if stack == "torch" else "eager", "float64")
     runner = Runner.of(operation, stack, mode, wrap=wrap)
     truth = truth or Truth(operation, stack, 0, 1.0)
     chosen = [t for t in transformations_of(operation, stack) if t.name in names]
     found = {
         t.name: judged(runner, t, truth, operation.name, operation.kind).verdict for t in chosen
     }
-    sound = Runner.of(operation, stack, mode)
+    sound = sound or Runner.of(operation, stack, mode)
     changes = any(
         found[t.name] == UNSUPPORTED  # so that what was not judged counts as missed
         or _differ(*(r.run(t, truth.points[t.batch]) for r in (runner, sound)))

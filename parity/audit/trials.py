@@ -77,7 +77,7 @@ def trial(stack: str, name: str, seeds: Sequence[int], scales: Sequence[float] =
                     closest = max(closest, (cell.error or 0.0) / (cell.bound or 1.0))
     faults = FAULTS if any(t.name == "grad∘grad" for t in right) else []
     names = ("grad", "grad∘grad")
-    planted = [audit_fault(operation, stack, fault, names, start) for fault in faults]
+    planted = [audit_fault(operation, stack, fault, names, start, runner) for fault in faults]
     found = [p for p in planted if p.changes]
     return Trial(
         name, stack, count, alarms, closest, len(found), [p.fault for p in found if not p.caught]
