@@ -117,7 +117,7 @@ def main() -> int:
     """Compile each workload in each form for each chip, and print the table."""
     parser = script.measuring_parser("benchmarks.compiled", __doc__)
     parser.add_argument("--for", dest="targets", nargs="+", default=["tpu-v5e:2x2"], metavar="CHIP")
-    parser.add_argument("--only", default="", help="workloads with this text in their name")
+    parser.add_argument("--only", default="", help="workloads with one of these texts, A,B,…")
     parser.add_argument("--forms", default=DEFAULT, help=f"of {DEFAULT}, {', '.join(FORMS)}")
     parser.add_argument("--precisions", default="default", help="as in mj.in_precision")
     parser.add_argument("--together", default=DEFAULT, help=f"tasks: {DEFAULT}, {ALL} or numbers")
@@ -126,7 +126,8 @@ def main() -> int:
     counts = [str(n) for n in range(1, 1025)]
     together = _words(parser, "--together", options.together, [DEFAULT, ALL, *counts])
     choices = list(product(forms, options.precisions.split(","), together))
-    workloads = [w for w in WORKLOADS if options.only in w.name and not w.updates]
+    parts = options.only.split(",")
+    workloads = [w for w in WORKLOADS if any(p in w.name for p in parts) and not w.updates]
     rows: list[dict[str, Any]] = []
     for target in options.targets:
         chip, devices = devices_of(parser, target)

@@ -51,8 +51,9 @@ def imaml(
 
     Why so much damping: away from a minimum H has negative eigenvalues. If the matrix has any,
     conjugate gradients may divide by almost nothing and amplify rounding; on the sinusoid this
-    matrix still had some with d = 300, and on conv4 with 2×2 maxima with d = 20. H makes up a thousandth to a half of the matrix, so an error
-    of 1e-10 in v needs at least seven correct digits of H.
+    matrix still had some with d = 300, and on conv4 with 2×2 maxima with d = 20. H makes up a
+    thousandth to a half of the matrix, so an error of 1e-10 in v needs at least seven correct
+    digits of H.
 
     Arguments and result are those of `maml`.
     """
