@@ -43,11 +43,19 @@ def without_head(apply: Apply, head: str) -> Apply:
     """`features(params, x)`: what the head of `apply` sees, by giving it the identity for a kernel.
 
     It takes a model that does not insist on the number of its outputs, as Flax NNX and functions
-    do not; for others, pass features of your own.
+    do not; for others, pass features of your own. The result raises `InputError` where the outputs
+    of `apply` are not the head's.
     """
 
     def features(params: Params, x: Examples) -> Examples:
         kernel = by_path(params)[f"{head}/kernel"]
+        outputs = jax.eval_shape(apply, params, x).shape[-1]
+        if outputs != kernel.shape[1]:
+            raise InputError(
+                f"`apply` gave {outputs} outputs and its layer {head!r} has {kernel.shape[1]}, so "
+                "it does not end in that layer; pass the whole network, and what gives its "
+                "features as `features`."
+            )
         identity = {
             f"{head}/kernel": jnp.eye(len(kernel), dtype=kernel.dtype),
             f"{head}/bias": jnp.zeros(len(kernel), kernel.dtype),

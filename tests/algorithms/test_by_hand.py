@@ -1,5 +1,7 @@
 """Every algorithm by hand, and their arguments."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -319,6 +321,17 @@ def test_prototypes_by_hand(learner, x64):
     np.testing.assert_allclose(loss, np.log1p(np.exp(-1)), rtol=1e-13)
     np.testing.assert_allclose(grads["body"], -2 / (1 + np.e), rtol=1e-13)
     close(grads["head"], jax.tree.map(np.zeros_like, HEADED["head"]))
+
+
+@pytest.mark.parametrize(
+    "algorithm", [mj.protonet, partial(mj.proto_maml, inner_lr=0.1, inner_steps=1)]
+)
+def test_a_model_that_does_not_end_in_its_head_is_refused(algorithm):
+    """Its features have no head, and what gives them was meant for `features`."""
+    params, _ = perceptron()
+    learner = algorithm(lambda params, x: jnp.tile(x, 2))
+    with pytest.raises(InputError, match=r"gave \d+ outputs and its layer 'head' has"):
+        jax.jit(mj.over_tasks(learner))(learner.init(params), classification(tasks=2))
 
 
 def test_protonet_is_the_nearest_prototype(x64):
