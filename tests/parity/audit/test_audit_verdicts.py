@@ -186,6 +186,13 @@ def test_a_trial_counts_alarms_and_planted_errors():
     assert summary([found])["false_alarms"] == 0
 
 
+def test_an_operation_that_is_wrong_somewhere_is_not_known_to_be_right():
+    """The third derivative of this one is NaN."""
+    found = trial("torch", "logcumsumexp", seeds=range(2), scales=(1.0,))
+    assert (found.verdicts, found.planted) == (0, 4)
+    assert summary([found])["known_to_be_right"] == 0
+
+
 @pytest.mark.slow  # five seeds of three scales; `python -m parity.audit.trials` has twenty
 @pytest.mark.parametrize("name", ["conv2d", "group_norm", "attention_mask", "max_pool", "inverse"])
 def test_no_false_alarms(name):
