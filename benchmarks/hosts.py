@@ -177,11 +177,12 @@ def kills(folder: Path, count: int, updates: int, seed: int) -> dict[str, Any]:
             ended = run_all([*TRAIN, *arguments], 2, kill)
             if [process.code for process in ended] == [0, 0]:
                 break
-            survivor = ended[1 - killed]
-            if ended[killed].code != -9 or survivor.code == 0 or not _one_line(survivor.stderr):
+            survivor, died = ended[1 - killed], ended[killed]
+            needed_it = survivor.code != 0  # else it had only its own last files to write
+            if died.code != -9 or (needed_it and not _one_line(survivor.stderr)):
                 raise SystemExit(f"process {1 - killed} ended otherwise: {survivor}")
-            slowest = max(slowest, survivor.seconds)
-            where = f"process {killed}, {stage(run)}"
+            slowest = max(slowest, survivor.seconds if needed_it else 0.0)
+            where = f"process {killed}, {stage(run) if needed_it else 'when both had trained'}"
             stages[where] = stages.get(where, 0) + 1
             sent += 1
             print(f"\r{sent}/{count} kills, {runs_done} runs", end="", file=sys.stderr)
