@@ -143,9 +143,11 @@ def _words(
     parser: argparse.ArgumentParser, option: str, text: str, choices: list[str]
 ) -> list[str]:
     words = text.split(",")
+    some = [*choices[:4], *["…"] * (len(choices) > 5), *choices[max(4, len(choices) - 1) :]]
+    choices_in_words = ", ".join(some)
     for word in words:
         if word not in choices:
-            parser.error(f"{option} had {word!r}; it may have {', '.join(choices[:4])}, …")
+            parser.error(f"{option} had {word!r}; it may have {choices_in_words}")
     return words
 
 

@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass
 
 ON_CHIP = "S(1)"
+OF_THE_HOST = "S(5)"
 BYTES = {"pred": 1, "token": 0, "opaque": 0}
 """Of the types whose name does not end in their bits."""
 FREE = {
@@ -22,6 +23,7 @@ FREE = {
 }
 """What moves nothing."""
 FREE_CALLS = ("AllocateBuffer", "ConcatBitcast")
+STARTS = ("copy-start", "slice-start")
 SLICES = {"dynamic-slice", "slice", "gather"}
 ARRAY = re.compile(r"\b([a-z]\w*)\[([\d,]*)\](?:\{([^}]*)\})?")
 INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = (.*)$")
@@ -82,9 +84,12 @@ def traffic(text: str) -> Traffic:
     """What the program of this text moves.
 
     Raises:
-      ValueError: a loop in it does not say how often it goes round.
+      ValueError: no program, a loop that does not say how often it goes round, or what is not
+        counted: branches, exchanges between chips, arrays in the host's memory.
     """
     entry, computations = _parsed(text)
+    if entry not in computations:
+        raise ValueError("the text has no ENTRY")
     return _of_computation(entry, computations)
 
 
@@ -127,6 +132,8 @@ def _of_computation(name: str, computations: Computations) -> Traffic:
             total += _of_computation(line.called("body"), computations).times(trips)
         elif line.operation == "call":
             total += _of_computation(line.called("to_apply"), computations)
+        elif line.operation == "conditional":
+            raise ValueError(f"which branch of {line.name} runs is not known")
         elif not _is_free(line):
             total += _of_line(line, lines, computations) + Traffic(instructions=1)
     return total
@@ -147,57 +154,93 @@ def _trips(condition: str, computations: Computations) -> int:
     counts = [int(line.inside) for line in lines if line.operation == "constant"]
     if len(counts) != 1:
         raise ValueError(f"the loop's condition {condition} has {len(counts)} constants, not one")
+    if not any("direction=LT" in line.rest for line in lines):
+        raise ValueError(f"the loop's condition {condition} is not that a count is less")
     return counts[0]
 
 
 def _of_line(
     line: Instruction, lines: dict[str, Instruction], computations: Computations
 ) -> Traffic:
-    if line.operation.endswith("-start"):  # its shape has both ends, and a semaphore
+    if line.operation in STARTS:  # the shape has both ends, and a semaphore
         ends = [array for array in _arrays(line.shape) if "S(2)" not in array]
         amount = min(map(_bytes, ends))
         return sum((_moved(array, amount) for array in ends), NOTHING)
+    if line.operation.endswith("-start"):
+        raise ValueError(f"{line.operation} is not counted")
     if line.operation == "fusion":
         inner = computations[line.called("calls")]
         root = next(inside for inside in inner.values() if inside.is_root)
-        parameters = {int(p.inside): p for p in inner.values() if p.operation == "parameter"}
         reads = (
-            _read(parameters[place], inner, lines[operand].shape)
-            for place, operand in enumerate(line.operands)
+            _read(parameter, inner, lines[operand].shape, computations)
+            for parameter, operand in zip(_parameters(inner), line.operands, strict=True)
         )
-        return sum(reads, _written(line.shape, root, inner))
+        return sum(reads, _written(_arrays(line.shape), root, inner))
     reads = (_read_by(line, operand, lines) for operand in line.operands)
-    return sum(reads, _written(line.shape, line, lines))
+    return sum(reads, _written(_arrays(line.shape), line, lines))
 
 
-def _written(shape: str, root: Instruction, lines: dict[str, Instruction]) -> Traffic:
-    """The result; of a change in place, what is changed."""
+def _parameters(inner: dict[str, Instruction]) -> list[Instruction]:
+    """In order."""
+    found = [line for line in inner.values() if line.operation == "parameter"]
+    return sorted(found, key=lambda line: int(line.inside))
+
+
+def _written(arrays: list[str], root: Instruction, lines: dict[str, Instruction]) -> Traffic:
+    """The results; of a change in place, what is changed."""
+    if root.operation == "tuple" and len(arrays) == len(root.operands):
+        parts = zip(arrays, root.operands, strict=True)
+        return sum((_written([array], lines[name], lines) for array, name in parts), NOTHING)
     if root.operation == "bitcast":
-        return _written(shape, lines[root.operands[0]], lines)
+        return _written(arrays, lines[root.operands[0]], lines)
     if root.operation == "dynamic-update-slice":
-        return _moved(_arrays(shape)[0], _size(lines[root.operands[1]].shape))
-    return sum((_moved(array, _bytes(array)) for array in _arrays(shape)), NOTHING)
+        return _moved(arrays[0], _size(lines[root.operands[1]].shape))
+    return sum((_moved(array, _bytes(array)) for array in arrays), NOTHING)
 
 
-def _read(parameter: Instruction, inner: dict[str, Instruction], shape: str) -> Traffic:
+def _in_place(inner: dict[str, Instruction]) -> set[str]:
+    """The fusion's results, before what reinterprets or gathers them."""
+    found = {line.name for line in inner.values() if line.is_root}
+    for line in reversed(inner.values()):
+        if line.name in found and line.operation in ("tuple", "bitcast"):
+            found |= set(line.operands)
+    return found
+
+
+def _read(
+    parameter: Instruction, inner: dict[str, Instruction], shape: str, computations: Computations
+) -> Traffic:
     """Of an operand of a fusion: all of it, or the slices of it that the fusion takes."""
     arrays = _arrays(shape)
     whole = sum(map(_bytes, arrays))
-    amount = min(whole, _taken(parameter, inner, whole))
+    amount = min(whole, _taken(parameter, inner, whole, computations))
     return sum((_moved(array, amount / len(arrays)) for array in arrays), NOTHING)
 
 
-def _taken(source: Instruction, inner: dict[str, Instruction], whole: float) -> float:
+def _taken(
+    source: Instruction,
+    inner: dict[str, Instruction],
+    whole: float,
+    computations: Computations,
+) -> float:
     """Bytes of `source` that its users take."""
-    total = 0.0
+    results, total = _in_place(inner), 0.0
+    if source.name in results:
+        return whole
     for user in inner.values():
         if source.name not in user.operands:
             continue
-        if user.operation in SLICES and user.operands[0] == source.name:
+        first = user.operands[0] == source.name
+        if user.operation in SLICES and first:
             total += _size(user.shape)
         elif user.operation == "bitcast":
-            total += _taken(user, inner, whole)
-        elif not (user.operation == "dynamic-update-slice" and user.operands[0] == source.name):
+            total += _taken(user, inner, whole, computations)
+        elif user.operation == "fusion":
+            nested = computations[user.called("calls")]
+            for parameter, operand in zip(_parameters(nested), user.operands, strict=True):
+                if operand == source.name:
+                    total += _taken(parameter, nested, whole, computations)
+        elif not (user.operation == "dynamic-update-slice" and first and user.name in results):
             return whole
     return total
 
@@ -211,6 +254,8 @@ def _read_by(line: Instruction, operand: str, lines: dict[str, Instruction]) -> 
 
 
 def _moved(array: str, amount: float) -> Traffic:
+    if OF_THE_HOST in array:
+        raise ValueError(f"{array} lies in the host's memory, which is not counted")
     return Traffic(chip=amount) if ON_CHIP in array else Traffic(memory=amount)
 
 

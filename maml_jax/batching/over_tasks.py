@@ -98,16 +98,18 @@ def over_tasks(learner: MetaLearner, chunk: int | None = None, mesh: Mesh | None
 
 
 class FastMemory(NamedTuple):
-    """What `default_chunk` fills with tasks."""
+    """What `default_chunk` fills with tasks, and what a task takes of it."""
 
     bytes: int
-    for_input: int
-    """Bytes set apart for each byte of an episode: for it, or for the activations too."""
+    for_weights: int
+    """Times the bytes of the weights: their copies, gradients and directions."""
+    for_inputs: int
+    """Times the bytes of an episode: it alone, or its activations too."""
 
 
-FAST_MEMORY = {"cpu": FastMemory(2**18, 1), "tpu": FastMemory(2**22, 16)}
-"""A CPU core's cache, by timing; a TPU's memory on the chip, by what XLA compiles for conv4, whose
-activations stay there so (`docs/speed.md` has both)."""
+FAST_MEMORY = {"cpu": FastMemory(2**18, 1, 1), "tpu": FastMemory(2**27, 8, 900)}
+"""A CPU core's cache, by timing; the memory on the chip of a TPU v5e, by what XLA compiles for
+conv4 (`docs/speed.md` has both)."""
 
 
 def default_chunk(
@@ -115,10 +117,10 @@ def default_chunk(
 ) -> int:
     """How many tasks `over_tasks` computes together if it is not told.
 
-    As many as have their episodes and copies of the meta-parameters in the fast memory of a CPU
-    core or of a TPU's chip, at least one. So networks of convolutions follow one another, their
-    activations in fast memory, and small networks, whose operations would be too short, are
-    computed together. Any other accelerator computes all tasks of a device together.
+    As many as fill the fast memory of a CPU core or of a TPU's chip, at least one. So networks of
+    convolutions follow one another, their activations in fast memory, and small networks, whose
+    operations would be too short, are computed together. Any other accelerator computes all tasks
+    of a device together. It is an estimate, by sizes alone; `tune` measures.
 
     Args:
       meta: the meta-parameters; of them and of `episodes` only shapes and types are used.
@@ -133,7 +135,8 @@ def default_chunk(
         return share
     weights = sum(map(_bytes, jax.tree.leaves(meta)))
     inputs = sum(map(_bytes, jax.tree.leaves(episodes))) // tasks
-    return min(share, max(1, fast.bytes // (weights + fast.for_input * inputs)))
+    one = fast.for_weights * weights + fast.for_inputs * inputs
+    return min(share, max(1, fast.bytes // one))
 
 
 def _bytes(leaf: Any) -> int:

@@ -64,15 +64,15 @@ def test_the_default_chunk_fills_the_fast_memory(monkeypatch):
     monkeypatch.setattr(
         module,
         "FAST_MEMORY",
-        {"cpu": module.FastMemory(1000, 1), "tpu": module.FastMemory(2000, 4)},
+        {"cpu": module.FastMemory(1000, 1, 1), "tpu": module.FastMemory(2000, 2, 4)},
     )
-    assert default_chunk(params, episodes, platform="tpu") == 3  # of 400 + 4 * 32 bytes each
+    assert default_chunk(params, episodes, platform="tpu") == 2  # of 2 * 400 + 4 * 32 bytes each
     assert default_chunk(params, episodes) == 2  # of 400 + 12 + 20 bytes each
     assert default_chunk(params, episodes, devices=6) == 1
     assert default_chunk(params, episodes, devices=4) == 2  # the largest share
-    monkeypatch.setattr(module, "FAST_MEMORY", {"cpu": module.FastMemory(100, 1)})
+    monkeypatch.setattr(module, "FAST_MEMORY", {"cpu": module.FastMemory(100, 1, 1)})
     assert default_chunk(params, episodes) == 1
-    monkeypatch.setattr(module, "FAST_MEMORY", {"cpu": module.FastMemory(10**6, 1)})
+    monkeypatch.setattr(module, "FAST_MEMORY", {"cpu": module.FastMemory(10**6, 1, 1)})
     assert default_chunk(params, episodes) == 6
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert default_chunk(params, episodes, devices=2) == 3
@@ -88,7 +88,7 @@ def scans(chunk):
 
 def test_over_tasks_depends_on_its_arguments_alone(monkeypatch):
     assert [scans(chunk) for chunk in (1, 2, 3, 6, 9)] == [[6], [3], [2], [1], [1]]
-    monkeypatch.setattr(module, "FAST_MEMORY", {"cpu": module.FastMemory(1, 1)})
+    monkeypatch.setattr(module, "FAST_MEMORY", {"cpu": module.FastMemory(1, 1, 1)})
     assert scans(None) == [6]
 
 

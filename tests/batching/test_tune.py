@@ -18,7 +18,7 @@ TASKS = classification(tasks=6)
 def one_by_one(monkeypatch):
     """A default that takes tasks one by one."""
     module = sys.modules["maml_jax.batching.over_tasks"]
-    monkeypatch.setattr(module, "FAST_MEMORY", {"cpu": module.FastMemory(1, 1)})
+    monkeypatch.setattr(module, "FAST_MEMORY", {"cpu": module.FastMemory(1, 1, 1)})
 
 
 def fastest(monkeypatch, chunk):

@@ -71,7 +71,8 @@ def loop(condition):
         f"  %w = {ON_CHIP} negate(%v)\n"
         f"  ROOT %t = (s32[], {ON_CHIP}) tuple(%v, %w)\n}}\n\n"
         f"%ends (p: (s32[], f32[64,5])) -> pred[] {{\n{condition}"
-        f"  %p = (s32[], {ON_CHIP}) parameter(0)\n  ROOT %c = pred[] compare(%p, %p)\n}}\n"
+        f"  %p = (s32[], {ON_CHIP}) parameter(0)\n"
+        f"  ROOT %c = pred[] compare(%p, %p), direction=LT\n}}\n"
     )
     return program(
         f"%x = (s32[], {ON_CHIP}) parameter(0)",
@@ -88,3 +89,61 @@ def test_a_loop_counts_each_round():
 def test_a_loop_of_unknown_length_is_refused():
     with pytest.raises(ValueError, match="ends has 0 constants"):
         traffic(loop(""))
+
+
+def test_nested_fusions_that_slice():
+    row = "f32[8,5]{1,0:T(8,128)S(1)}"
+    inner = (
+        f"%innermost (q: f32[64,5]) -> f32[8,5] {{\n  %q = {IN_MEMORY} parameter(0)\n"
+        f"  ROOT %s = {row} dynamic-slice(%q, %q), dynamic_slice_sizes={{8,5}}\n}}\n\n"
+        f"%inside (p: f32[64,5]) -> f32[8,5] {{\n  %p = {IN_MEMORY} parameter(0)\n"
+        f"  ROOT %f = {row} fusion(%p), kind=kLoop, calls=%innermost\n}}\n"
+    )
+    x = f"%x = {IN_MEMORY} parameter(0)"
+    text = program(x, f"ROOT %y = {row} fusion(%x), kind=kLoop, calls=%inside", others=inner)
+    assert traffic(text) == Traffic(TILED / 8, TILED / 8, 1)
+
+
+def test_a_fusion_of_two_results_one_of_them_changed_in_place():
+    row = "f32[8,5]{1,0:T(8,128)S(1)}"
+    inner = (
+        f"%inside (p: f32[64,5], r: f32[8,5]) -> (f32[64,5], f32[8,5]) {{\n"
+        f"  %p = {IN_MEMORY} parameter(0)\n  %r = {row} parameter(1)\n"
+        f"  %u = {IN_MEMORY} dynamic-update-slice(%p, %r)\n  %n = {row} negate(%r)\n"
+        f"  ROOT %t = ({IN_MEMORY}, {row}) tuple(%u, %n)\n}}\n"
+    )
+    text = program(
+        f"%x = {IN_MEMORY} parameter(0)",
+        f"%row = {row} parameter(1)",
+        f"ROOT %y = ({IN_MEMORY}, {row}) fusion(%x, %row), kind=kLoop, calls=%inside",
+        others=inner,
+    )
+    assert traffic(text) == Traffic(TILED / 8, 2 * TILED / 8, 1)
+
+
+def test_a_fusion_that_only_reinterprets_reads_all():
+    inner = (
+        f"%inside (p: f32[64,5]) -> f32[320] {{\n  %p = {IN_MEMORY} parameter(0)\n"
+        f"  ROOT %b = {ON_CHIP} bitcast(%p)\n}}\n"
+    )
+    x = f"%x = {IN_MEMORY} parameter(0)"
+    text = program(x, f"ROOT %y = {ON_CHIP} fusion(%x), kind=kLoop, calls=%inside", others=inner)
+    assert traffic(text) == Traffic(TILED, TILED, 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (f"ROOT %y = {ON_CHIP} conditional(%x, %x)", "which branch of y"),
+        (f"ROOT %y = ({ON_CHIP}, {ON_CHIP}) all-gather-start(%x)", "all-gather-start"),
+        (f"ROOT %y = {ON_CHIP[:-1]}S(5)}} negate(%x)", "the host's memory"),
+    ],
+)
+def test_what_is_not_counted_is_refused(line, message):
+    with pytest.raises(ValueError, match=message):
+        traffic(program(f"%x = {ON_CHIP} parameter(0)", line))
+
+
+def test_no_program_is_refused():
+    with pytest.raises(ValueError, match="no ENTRY"):
+        traffic("")
