@@ -31,7 +31,7 @@ def conjugate_gradients(matrix: Matrix, b: Vector, steps: int, otherwise: Vector
         Ap = matrix(p)  # noqa: N806
         curvature, before = optax.tree.vdot(p, Ap), optax.tree.vdot(residual, residual)
         solved |= before == 0
-        positive &= solved | (curvature > 0)
+        positive &= solved | ~(curvature <= 0)  # a NaN goes on, to be seen
         active = positive & ~solved
         length = jnp.where(active, before / jnp.where(active, curvature, 1), 0)
         v, residual = _add(v, length, p), _add(residual, -length, Ap)

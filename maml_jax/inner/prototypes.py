@@ -43,8 +43,8 @@ def without_head(apply: Apply, head: str) -> Apply:
     """`features(params, x)`: what the head of `apply` sees, by giving it the identity for a kernel.
 
     It takes a model that does not insist on the number of its outputs, as Flax NNX and functions
-    do not; for others, pass features of your own. The result raises `InputError` where the outputs
-    of `apply` are not the head's.
+    do not; for others, pass features of your own. The result raises `InputError` where `apply` has
+    not as many outputs as the head.
     """
 
     def features(params: Params, x: Examples) -> Examples:

@@ -80,7 +80,7 @@ def audit_fault(
       fault: what is planted in it.
       names: of the transformations, all of which are as right as the operation without it.
       truth: the derivatives it is held to; None: those at the first seed.
-      sound: what runs it without the fault; None: made here.
+      sound: what runs it without the fault, eagerly or compiled; None: made here.
     """
     factors = fault.factors(len(operation.inputs))
     wrap: Wrap = in_torch(factors) if stack == "torch" else in_jax(factors)

@@ -1,8 +1,8 @@
 """`python -m parity.audit.trials`: how often the auditor is wrong.
 
-False alarms: an operation of which nothing is wrong at seed 0 is audited at 20 seeds and 3 scales;
-a verdict other than "right" is one. Planted errors: `planted.py`'s, in every operation that has its
-second derivative right, all to be caught.
+False alarms: an operation of which all is right or not supported at seed 0 is audited at 20 seeds
+and 3 scales; a verdict other than "right" is one. Planted errors: `planted.py`'s, in every
+operation that has its second derivative right, all to be caught.
 """
 
 import argparse
@@ -34,7 +34,8 @@ NAMES = ("grad", "grad∘grad", "jvp∘jvp", "grad∘vmap∘grad", "grad∘grad�
 class Trial:
     """Of one operation: the verdicts of right transformations at all seeds and scales.
 
-    There are none if a transformation is wrong, for then it is not known what is right.
+    There are none if a transformation is neither right nor unsupported, for then it is not known
+    what is right.
     """
 
     operation: str

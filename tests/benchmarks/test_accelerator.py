@@ -6,7 +6,8 @@ import pytest
 
 from benchmarks import accelerator
 from benchmarks.accelerator import STEPS, Step, run
-from benchmarks.options import make_parser
+from benchmarks.options import chosen_workloads, make_parser
+from benchmarks.peers import PEERS
 
 
 def test_all_of_it_takes_less_than_nine_minutes():
@@ -15,8 +16,11 @@ def test_all_of_it_takes_less_than_nine_minutes():
 
 @pytest.mark.parametrize("step", [s for s in STEPS if s.arguments[0] == "benchmarks"])
 def test_the_commands_know_their_options(step):
-    options = make_parser().parse_args(step.arguments[1:])
+    parser = make_parser()
+    options = parser.parse_args(step.arguments[1:])
     assert 60 * options.minutes < step.limit_s
+    assert chosen_workloads(parser, options.only, quick=False, device="gpu")
+    assert set(options.peers.split(",")) <= set(PEERS)
 
 
 def test_a_step_that_fails_or_hangs_leaves_the_others(tmp_path, monkeypatch):
@@ -40,7 +44,9 @@ def test_a_step_that_fails_or_hangs_leaves_the_others(tmp_path, monkeypatch):
         "c: done",
     ]
     assert (tmp_path / "c.json").read_text() == f"--data-dir {tmp_path / 'data'}"
-    monkeypatch.setattr(accelerator, "STEPS", steps)
+    monkeypatch.setattr(accelerator, "STEPS", steps[:1])
     arguments = ["", "--data-dir", str(tmp_path / "data"), "--out", str(tmp_path / "new")]
     monkeypatch.setattr(sys, "argv", arguments)
     assert accelerator.main() == 1
+    monkeypatch.setattr(accelerator, "STEPS", steps[2:])
+    assert accelerator.main() == 0

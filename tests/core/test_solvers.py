@@ -27,3 +27,9 @@ def test_conjugate_gradients_end_where_the_matrix_is_not_positive(diagonal, step
     np.testing.assert_allclose(found, v, rtol=1e-14)
     zero = jnp.zeros(2)
     assert (conjugate_gradients(lambda p: diagonal * p, zero, steps, zero) == 0).all()
+
+
+def test_a_matrix_of_nan_has_a_solution_of_nan():
+    """Not the solution without curvature, which would look right."""
+    b = jnp.ones(2)
+    assert jnp.isnan(conjugate_gradients(lambda p: jnp.nan * p, b, 3, b)).all()
