@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import all_but_slow, classification, distance, perceptron
 
@@ -32,6 +32,7 @@ def meta_gradient(steps, **options):
     return value, metrics, grads["params"]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 20_000), st.integers(2, 200))
 def test_blocks_store_what_they_may_and_leave_little_out(steps, stored):
     lengths = block_lengths(steps, stored)
