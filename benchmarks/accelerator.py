@@ -20,7 +20,6 @@ from typing import NamedTuple
 
 from benchmarks import script
 
-TIMED = ["--device", "gpu", "--repeats", "5", "--only", "conv4-stride-32tasks"]
 FORMS = "maml_jax_patches,maml_jax_taps,maml_jax_grouped"
 TORCH = "torch_func,torch_func_tf32,torch_loop"
 LOWER = "maml_jax_tf32,maml_jax_bf16"
@@ -37,20 +36,21 @@ class Step(NamedTuple):
     reads_data: bool = False
 
 
+def _timed(name: str, limit_s: int, workloads: str, peers: str) -> Step:
+    words = f"benchmarks --device gpu --repeats 5 --minutes 1 --only {workloads} --peers {peers}"
+    return Step(name, limit_s, words.split())
+
+
 STEPS = (
     Step("to-accuracy", 90, ["benchmarks.to_accuracy"], reads_data=True),
-    Step("pytorch", 140, ["benchmarks", *TIMED, "--minutes", "1", "--peers", TORCH]),
-    Step("forms", 110, ["benchmarks", *TIMED, "--minutes", "1", "--peers", FORMS]),
-    Step("precisions", 80, ["benchmarks", *TIMED, "--minutes", "1", "--peers", LOWER]),
-    Step(
-        "maxpool",
-        110,
-        ["benchmarks", *TIMED[:-1], "maxpool-32tasks-1", "--minutes", "1", "--peers", FORMS],
-    ),
+    _timed("pytorch", 140, "conv4-stride-32tasks", TORCH),
+    _timed("forms", 110, "conv4-stride-32tasks", FORMS),
+    _timed("precisions", 80, "conv4-stride-32tasks", LOWER),
+    _timed("maxpool", 110, "maxpool-32tasks-1", FORMS),
 )
 
 
-def run(steps: tuple[Step, ...], data: Path, out: Path) -> list[str]:
+def run(steps: tuple[Step, ...], data: Path, out: Path) -> dict[str, str]:
     """Run the steps, each within its limit, and say how each ended.
 
     Args:
@@ -58,7 +58,7 @@ def run(steps: tuple[Step, ...], data: Path, out: Path) -> list[str]:
       data: the folder of Omniglot.
       out: where `NAME.json` of each step goes.
     """
-    ends = []
+    ends = {}
     for step in steps:
         command = [sys.executable, "-m", *step.arguments, "--out", str(out / f"{step.name}.json")]
         command += ["--data-dir", str(data)] if step.reads_data else []
@@ -72,8 +72,9 @@ def run(steps: tuple[Step, ...], data: Path, out: Path) -> list[str]:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             ended = f"ended after its {step.limit_s} s"
-        ends.append(f"{step.name}: {ended}, {time.monotonic() - start:.0f} s")
-        print(ends[-1], file=sys.stderr, flush=True)
+        ends[step.name] = ended
+        seconds = time.monotonic() - start
+        print(f"{step.name}: {ended}, {seconds:.0f} s", file=sys.stderr, flush=True)
     return ends
 
 
@@ -85,7 +86,7 @@ def main() -> int:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     ends = run(STEPS, options.data_dir, options.out)
-    return 0 if all(": done" in end for end in ends) else 1
+    return 0 if set(ends.values()) == {"done"} else 1
 
 
 if __name__ == "__main__":

@@ -123,8 +123,7 @@ def main() -> int:
     parser.add_argument("--together", default=DEFAULT, help=f"tasks: {DEFAULT}, {ALL} or numbers")
     options = parser.parse_args()
     forms = _words(parser, "--forms", options.forms, [DEFAULT, *FORMS])
-    counts = [str(n) for n in range(1, 1025)]
-    together = _words(parser, "--together", options.together, [DEFAULT, ALL, *counts])
+    together = _words(parser, "--together", options.together, [DEFAULT, ALL], or_counts=True)
     choices = list(product(forms, options.precisions.split(","), together))
     parts = options.only.split(",")
     workloads = [w for w in WORKLOADS if any(p in w.name for p in parts) and not w.updates]
@@ -140,14 +139,18 @@ def main() -> int:
 
 
 def _words(
-    parser: argparse.ArgumentParser, option: str, text: str, choices: list[str]
+    parser: argparse.ArgumentParser,
+    option: str,
+    text: str,
+    choices: list[str],
+    *,
+    or_counts: bool = False,
 ) -> list[str]:
     words = text.split(",")
-    some = [*choices[:4], *["…"] * (len(choices) > 5), *choices[max(4, len(choices) - 1) :]]
-    choices_in_words = ", ".join(some)
     for word in words:
-        if word not in choices:
-            parser.error(f"{option} had {word!r}; it may have {choices_in_words}")
+        if word not in choices and not (or_counts and word.isdecimal() and int(word) > 0):
+            others = " and numbers above 0" * or_counts
+            parser.error(f"{option} had {word!r}; it may have {', '.join(choices)}{others}")
     return words
 
 
