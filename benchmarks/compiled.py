@@ -24,9 +24,10 @@ import maml_jax as mj
 from benchmarks import script
 from benchmarks.absent import Chip, devices_of
 from benchmarks.floor import bytes_moved, multiply_adds
+from benchmarks.options import chosen_workloads
 from benchmarks.peers.maml_jax import episodes_of, learner_of
 from benchmarks.traffic import traffic
-from benchmarks.workloads import WORKLOADS, Workload, make_inputs
+from benchmarks.workloads import Workload, make_inputs
 from maml_jax.batching import default_chunk
 from maml_jax.kernels.convolution import in_forms
 from maml_jax.kernels.forms import FORMS
@@ -117,7 +118,7 @@ def main() -> int:
     """Compile each workload in each form for each chip, and print the table."""
     parser = script.measuring_parser("benchmarks.compiled", __doc__)
     parser.add_argument("--for", dest="targets", nargs="+", default=["tpu-v5e:2x2"], metavar="CHIP")
-    parser.add_argument("--only", default="", help="workloads with one of these texts, A,B,…")
+    parser.add_argument("--only", metavar="A,B", help="workloads with one of these texts")
     parser.add_argument("--forms", default=DEFAULT, help=f"of {DEFAULT}, {', '.join(FORMS)}")
     parser.add_argument("--precisions", default="default", help="as in mj.in_precision")
     parser.add_argument("--together", default=DEFAULT, help=f"tasks: {DEFAULT}, {ALL} or numbers")
@@ -125,8 +126,8 @@ def main() -> int:
     forms = _words(parser, "--forms", options.forms, [DEFAULT, *FORMS])
     together = _words(parser, "--together", options.together, [DEFAULT, ALL], or_counts=True)
     choices = list(product(forms, options.precisions.split(","), together))
-    parts = options.only.split(",")
-    workloads = [w for w in WORKLOADS if any(p in w.name for p in parts) and not w.updates]
+    chosen = chosen_workloads(parser, options.only, quick=False, device="gpu")
+    workloads = [w for w in chosen if not w.updates]
     rows: list[dict[str, Any]] = []
     for target in options.targets:
         chip, devices = devices_of(parser, target)
