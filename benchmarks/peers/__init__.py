@@ -42,6 +42,10 @@ META_LR = 1e-3
 """Adam's rate in the workloads of whole training."""
 CHECKED_UPDATES = 2
 """How many updates of training are made before the weights are compared."""
+CHECKED_EPS = {"float64": 1e-8, "float32": 1.0}
+"""Adam's `eps` in what is checked. Its first updates are the gradients' signs, and rounding decides
+the sign of a gradient near zero; with an `eps` of 1 they are as the gradients. What is timed has
+1e-8."""
 
 
 class Program(NamedTuple):

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from benchmarks.peers import CHECKED_UPDATES, META_LR, Program
+from benchmarks.peers import CHECKED_EPS, CHECKED_UPDATES, META_LR, Program
 from benchmarks.peers.jax_program import peak_bytes, result
 from benchmarks.workloads import MLP, Inputs, Workload, make_images, of_images
 from maml_jax import task_mesh
@@ -30,20 +30,12 @@ def training_program(workload: Workload, learner: MetaLearner, inputs: Inputs) -
     What is checked is the sum of the weights' changes over `CHECKED_UPDATES` updates, with the
     first of the inputs' episodes for every task.
     """
-    optimizer = optax.adam(META_LR)
     mesh = task_mesh(workload.tasks)
     everywhere = NamedSharding(mesh, PartitionSpec())
 
-    def start() -> Any:  # new arrays each time, because an update donates its state's memory
-        weights = jax.tree.map(jnp.array, inputs.weights)
-        state = initial_state(learner, weights, optimizer, seed=0)
-        return jax.device_put(state, everywhere)
-
-    source = _source(workload)
-    store = jax.device_put(source.store, everywhere)
-
-    def program(source: TaskSource) -> Any:
-        return make_updates(
+    def program(source: TaskSource, eps: float) -> tuple[Any, Any]:
+        optimizer = optax.adam(META_LR, eps=eps)
+        run = make_updates(
             learner,
             source,
             optimizer,
@@ -51,8 +43,13 @@ def training_program(workload: Workload, learner: MetaLearner, inputs: Inputs) -
             updates=10**6,
             mesh=mesh,
         )
+        weights = jax.tree.map(jnp.array, inputs.weights)  # new ones: an update donates its state
+        state = initial_state(learner, weights, optimizer, seed=0)
+        return run, jax.device_put(state, everywhere)
 
-    run, state = program(source), start()
+    source = _source(workload)
+    store = jax.device_put(source.store, everywhere)
+    run, state = program(source, eps=1e-8)
 
     def step() -> Any:
         nonlocal state
@@ -65,7 +62,8 @@ def training_program(workload: Workload, learner: MetaLearner, inputs: Inputs) -
         episode = Episode(Batch(support_x, support_y), Batch(query_x, query_y))
         alone = TaskSource(episode, lambda store, key: store)
         block = Block(jax.device_put(episode, everywhere))
-        last, totals, _ = program(alone)(start(), None, block, CHECKED_UPDATES)
+        checked, fresh = program(alone, CHECKED_EPS[str(inputs.query_x.dtype)])
+        last, totals, _ = checked(fresh, None, block, CHECKED_UPDATES)
         return totals.means()["loss"], jax.tree.map(jnp.subtract, last.meta, inputs.weights)
 
     return Program(step, result, peak_bytes, check)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.peers import CHECKED_UPDATES, META_LR, Program
+from benchmarks.peers import CHECKED_EPS, CHECKED_UPDATES, META_LR, Program
 from benchmarks.peers.torch_program import Tensors, torch_inputs, torch_program
 from benchmarks.workloads import (
     MLP,
@@ -64,7 +64,8 @@ def training_program(
         return training.update(batches, workload.updates, dtype)
 
     def check() -> Any:
-        fresh = _Training(workload, inputs, device, backward)
+        eps = CHECKED_EPS[str(inputs.query_x.dtype)]
+        fresh = _Training(workload, inputs, device, backward, eps)
         _, *episodes = fresh.tensors
         one = [tensor[:1].expand(tensor.shape).contiguous() for tensor in episodes]
         value = fresh.update(iter([one] * CHECKED_UPDATES), CHECKED_UPDATES, dtype)
@@ -78,10 +79,17 @@ def training_program(
 class _Training:
     """Weights and the optimiser that changes them."""
 
-    def __init__(self, workload: Workload, inputs: Inputs, device: str, backward: Backward):
+    def __init__(
+        self,
+        workload: Workload,
+        inputs: Inputs,
+        device: str,
+        backward: Backward,
+        eps: float = 1e-8,
+    ):
         self.tensors = torch_inputs(workload, inputs, device)
         self.weights = [tensor.requires_grad_() for tensor in self.tensors.weights.values()]
-        self.optimizer = torch.optim.Adam(self.weights, META_LR)
+        self.optimizer = torch.optim.Adam(self.weights, META_LR, eps=eps)
         self.workload, self.backward = workload, backward
 
     def update(self, batches: Iterator[Any], count: int, dtype: torch.dtype) -> Tensor:
