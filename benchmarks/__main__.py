@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
             "load_average_before": load,
             "tolerance": runner.TOLERANCE,
             "float64_tasks": runner.EXACT_TASKS,
-            "compiled_side_by_side": runner.at_once(len(peers) + (before is not None)),
+            "compiled_side_by_side": runner.at_once(len(peers) + (before is not None), device),
         },
         "peaks": speeds,
         "floors": {workload.name: floor.floor(workload, speeds) for workload in workloads},

@@ -87,7 +87,9 @@ def make_parser() -> script.Parser:
         f"{QUICK_MINUTES:g} minutes",
     )
     add("--device", choices=("cpu", "gpu"), help="default: gpu if JAX sees one, else cpu")
-    add("--only", metavar="A,B", help="the workloads with one of these texts in their name")
+    add(
+        "--only", metavar="A,B", help="the workloads with these texts in their names, in this order"
+    )
     add("--peers", metavar="A,B", help=f"these peers, beside {REFERENCE}")
     add(
         "--workload",
@@ -139,7 +141,7 @@ def chosen_workloads(
         if not part or not any(part in workload.name for workload in WORKLOADS):
             names = ", ".join(workload.name for workload in WORKLOADS)
             parser.error(f"argument --only: was {part!r}; it must be part of one of {names}")
-    chosen = [w for w in WORKLOADS if any(part in w.name for part in parts)]
+    chosen = list(dict.fromkeys(w for part in parts for w in WORKLOADS if part in w.name))
     if quick and text is None:
         chosen = sorted((w for w in chosen if w.name in QUICK), key=lambda w: QUICK.index(w.name))
     return [w for w in chosen if device == "gpu" or not w.gpu_only or w.name in parts]

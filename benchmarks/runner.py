@@ -169,7 +169,7 @@ def _run_one(
             progress(f"{workload.name}: compiling {name}")
             return _start(stack, workload, peers[name], device, "float32", patience)
 
-        with ThreadPoolExecutor(len(names) if at_once(len(peers)) else 1) as pool:
+        with ThreadPoolExecutor(len(names) if at_once(len(peers), device) else 1) as pool:
             for name, (worker, answer) in zip(names, pool.map(timed, names), strict=True):
                 workers[name], answers[name] = worker, answer
         _compare(records, answers, "float32")
@@ -196,9 +196,12 @@ def _run_one(
     return list(records.values())
 
 
-def at_once(workers: int) -> bool:
-    """Whether so many timed workers may start and compile side by side: two cores for each."""
-    return machine.cores() >= 2 * workers
+def at_once(workers: int, device: str) -> bool:
+    """Whether so many timed workers may start and compile side by side: two cores for each.
+
+    On a GPU never: XLA and cuDNN choose kernels there by timing them.
+    """
+    return device == "cpu" and machine.cores() >= 2 * workers
 
 
 def _start(
@@ -304,6 +307,9 @@ def environment(device: str, dtype: str, peer: Peer) -> dict[str, str]:
         variables["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
         # Otherwise JAX multiplies float32 in TF32 there, and PyTorch is told not to.
         variables["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"
+        if dtype == "float64":  # what is not timed needs no kernels chosen by timing
+            flags = variables.get("XLA_FLAGS", "")
+            variables["XLA_FLAGS"] = f"{flags} --xla_gpu_autotune_level=0".strip()
     return variables
 
 
