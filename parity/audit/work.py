@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -52,7 +53,7 @@ def run_all(
         progress.close()
         return list(found.values())
     context = multiprocessing.get_context("spawn")  # JAX and PyTorch have threads
-    with ProcessPoolExecutor(count, context, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(count, context, initializer=_prepare_worker) as pool:
         pending = {pool.submit(job): k for k, job in enumerate(jobs)}
         try:
             for future in as_completed(pending):
@@ -65,8 +66,17 @@ def run_all(
     return [found[k] for k in range(len(jobs))]
 
 
-def _one_thread() -> None:
+def _prepare_worker() -> None:
     """The arrays are small: threads would cost more in waiting than they gain."""
     import torch
 
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed tells its workers nothing, and they would compute on."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
