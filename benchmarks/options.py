@@ -37,7 +37,8 @@ how it is measured:
   set's peak during the timed steps, and its growth over what imports and inputs took; on a GPU
   it is the allocator's peak.
   The gradients are compared in float64 on few tasks, to 1e-6, and in float32 on all, to 0.1;
-  of training the change of the weights over two updates on given tasks.
+  of training the change of the weights over two updates on given tasks, in float32 by an Adam whose
+  eps is 1: with the usual one its first updates are signs, which rounding decides near zero.
   The floor of a workload is the least time that its operations and bytes allow on this machine,
   at the speed of a large matrix product and of memory, both measured first (`benchmarks.floor`).
   Both frameworks use all cores, and PyTorch's threads wait for each other by spinning: on a
@@ -51,7 +52,7 @@ two versions of this project:
 examples:
   python -m benchmarks --quick                      {minutes:g} minutes at most
   python -m benchmarks --before DIR --peers maml_jax                old against new alone
-  python -m benchmarks --device gpu --minutes 9 --patience 60       all workloads, in 10 minutes
+  python -m benchmarks --device gpu --only training-conv4           a workload takes some minutes
   python -m benchmarks --only sinusoid --peers torch_func --repeats 21
   python -m benchmarks --json --device gpu > results.json
   python -m benchmarks.results_table benchmarks/results/FILE.json   the table in Markdown
@@ -88,7 +89,9 @@ def make_parser() -> script.Parser:
     )
     add("--device", choices=("cpu", "gpu"), help="default: gpu if JAX sees one, else cpu")
     add(
-        "--only", metavar="A,B", help="the workloads with these texts in their names, in this order"
+        "--only",
+        metavar="A,B",
+        help="the workloads with one of these texts in their names, in the order of the texts",
     )
     add("--peers", metavar="A,B", help=f"these peers, beside {REFERENCE}")
     add(

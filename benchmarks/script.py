@@ -42,19 +42,23 @@ def write_record(path: Path | None, module: str, **figures: Any) -> None:
     `processor_seconds`, of all cores and with those of started programs that have ended, are the
     same beside other work, where `seconds` are more. Of paths in the command only the last part
     is written. Nothing is written if `path` is None.
+
+    Raises:
+      ValueError: a figure has the name of one of these.
     """
     if path is None:
         return
     arguments = (argument.rsplit(os.sep, 1)[-1] for argument in sys.argv[1:])
-    record = {
+    about = {
         "command": " ".join(["python -m", module, *arguments]),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - _STARTED, 1),
         "processor_seconds": round(sum(os.times()[:4]), 1),
         **machine.environment(),
-        **figures,
     }
-    write_text(path, json.dumps(record, indent=1) + "\n")
+    if both := about.keys() & figures.keys():
+        raise ValueError(f"figures may not be called {', '.join(sorted(both))}")
+    write_text(path, json.dumps(about | figures, indent=1) + "\n")
 
 
 def read_results(parser: argparse.ArgumentParser, file: str) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def reach(config: Config, accuracy: float) -> dict[str, Any]:
     return {
         "curve": curve,
         "updates": curve[-1]["update"],
-        "seconds": sum(durations) - compiling,  # the first dispatch takes as long as the second
+        "training_s": sum(durations) - compiling,  # the first dispatch takes as long as the second
         "compile_s": compiling,
         "test": test,
     }
@@ -102,7 +102,7 @@ def main() -> int:
     found = reach(config, options.accuracy)
     test = found["test"]
     print(
-        f"{found['updates']} updates in {found['seconds']:.1f} s: "
+        f"{found['updates']} updates in {found['training_s']:.1f} s: "
         f"{100 * test['accuracy']:.2f} ± {100 * test['interval']:.2f} % of {TEST_TASKS} test tasks"
     )
     device = jax.devices()[0]

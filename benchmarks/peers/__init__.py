@@ -43,9 +43,10 @@ META_LR = 1e-3
 CHECKED_UPDATES = 2
 """How many updates of training are made before the weights are compared."""
 CHECKED_EPS = {"float64": 1e-8, "float32": 1.0}
-"""Adam's `eps` in what is checked. Its first updates are the gradients' signs, and rounding decides
-the sign of a gradient near zero; with an `eps` of 1 they are as the gradients. What is timed has
-1e-8."""
+"""Adam's `eps` in what is checked; what is timed has 1e-8. Its first updates are the gradients'
+signs, and rounding decides the sign of a gradient near zero. With an `eps` of 1 they are as the
+gradients, so that float32 and less can be compared; float64 has the digits to compare what is
+timed as it is."""
 
 
 class Program(NamedTuple):

@@ -28,7 +28,7 @@ def training_program(workload: Workload, learner: MetaLearner, inputs: Inputs) -
     """`workload.updates` updates of training in a call, the state carried from call to call.
 
     What is checked is the sum of the weights' changes over `CHECKED_UPDATES` updates, with the
-    first of the inputs' episodes for every task.
+    first of the inputs' episodes for every task and Adam's `eps` of `CHECKED_EPS`.
     """
     mesh = task_mesh(workload.tasks)
     everywhere = NamedSharding(mesh, PartitionSpec())

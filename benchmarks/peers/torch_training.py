@@ -43,7 +43,7 @@ def training_program(
     """`workload.updates` updates in a call, the weights carried from call to call.
 
     What is checked is the sum of the weights' changes over `CHECKED_UPDATES` updates, with the
-    first of the inputs' episodes for every task.
+    first of the inputs' episodes for every task and Adam's `eps` of `CHECKED_EPS`.
     """
     training = _Training(workload, inputs, device, backward)
     network, dtype = workload.network, training.tensors.query_x.dtype

@@ -67,7 +67,7 @@ def run_all(
 
 
 def _prepare_worker() -> None:
-    """The arrays are small: threads would cost more in waiting than they gain."""
+    """One thread, for the arrays are small and threads would wait; and it ends with its parent."""
     import torch
 
     torch.set_num_threads(1)

@@ -156,6 +156,18 @@ def test_training_agrees(peer, workload, trained_reference):
     assert np.linalg.norm(change - wanted) < 1e-7 * np.linalg.norm(wanted)
 
 
+def test_training_in_float32_is_compared_by_an_adam_that_is_no_sign():
+    workload = next(w for w in TRAINING if isinstance(w.network, MLP))
+    inputs, changes = make_inputs(workload, 0), {}
+    for peer in (REFERENCE, "torch_loop"):
+        program = importlib.import_module(PEERS[peer]).prepare_training(workload, inputs, "cpu")
+        changes[peer] = flatten(program.result(program.check())[1])
+    wanted, change = changes.values()
+    sizes = np.abs(wanted)
+    assert sizes.min() < 1e-3 * sizes.max()  # signs would all be 2e-3
+    assert np.linalg.norm(change - wanted) < 1e-4 * np.linalg.norm(wanted)
+
+
 @pytest.mark.parametrize("peer", [REFERENCE, "torch_loop", "torch_func"])
 def test_training_draws_tasks_and_moves_on(peer):
     prepare = importlib.import_module(PEERS[peer]).prepare_training

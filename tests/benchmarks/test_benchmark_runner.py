@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from benchmarks import memory, runner
+from benchmarks import machine, memory, runner
 from benchmarks.peers import PEERS
 from benchmarks.worker import encode
 from benchmarks.workloads import MLP, Workload, make_inputs
@@ -205,6 +205,38 @@ def test_environment_of_a_gpu_worker():
     assert variables["JAX_PLATFORMS"] == "cuda"
     assert variables["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
     assert runner.environment("cpu", "float64", runner.Peer("a"))["JAX_ENABLE_X64"] == "1"
+
+
+def test_kernels_are_chosen_by_timing_where_they_are_timed(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_a=1")
+    flags = {
+        (device, dtype): runner.environment(device, dtype, runner.Peer("a"))["XLA_FLAGS"]
+        for device in ("cpu", "gpu")
+        for dtype in ("float32", "float64")
+    }
+    assert flags.pop(("gpu", "float64")) == "--xla_a=1 --xla_gpu_autotune_level=0"
+    assert set(flags.values()) == {"--xla_a=1"}
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "expected"),
+    [("cpu", 4, True), ("cpu", 5, False), ("gpu", 1, False)],
+)
+def test_who_compiles_side_by_side(device, workers, expected, monkeypatch):
+    monkeypatch.setattr(machine, "cores", lambda: 8)
+    assert runner.at_once(workers, device) is expected
+
+
+def test_an_earlier_version_is_not_compared_in_the_float32_of_training():
+    loss = {"status": "ready", "loss": 1.0}
+    answers = {
+        "maml_jax": {**loss, "gradient": encode(np.ones(2))},
+        "maml_jax_before": {**loss, "gradient": encode(np.zeros(2))},
+    }
+    for not_compared, status in (((), "refused"), (["maml_jax_before"], "ready")):
+        records = {name: {"status": "ready"} for name in answers}
+        runner._compare(records, answers, "float32", not_compared)
+        assert records["maml_jax_before"]["status"] == status
 
 
 CHECKOUT = """
