@@ -118,7 +118,9 @@ def _add_rates(results: dict[str, Any], workloads: list[Workload]) -> None:
 
 def _draw(results: dict[str, Any], picture: Path) -> None:
     """The chart beside the results, where matplotlib is there and no other picture is."""
-    if importlib.util.find_spec("matplotlib") is None:
+    if not chart.bars(results):
+        print(f"no chart: nothing was timed beside {REFERENCE}", file=sys.stderr)
+    elif importlib.util.find_spec("matplotlib") is None:
         print("no chart: matplotlib is not installed", file=sys.stderr)
     elif picture.exists():
         print(f"no chart: {os.path.relpath(picture)} exists", file=sys.stderr)

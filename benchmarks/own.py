@@ -6,13 +6,15 @@ Repeat: docs/benchmark-your-own.md.
 """
 
 import argparse
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from benchmarks.peers import REFERENCE
-from benchmarks.workloads import Array, Inputs, Own, Tree, Workload, find
+from benchmarks.workloads import Array, Inputs, NoSuchObjectError, Own, Tree, Workload, find
 
 if TYPE_CHECKING:
     from maml_jax.types import MetaLearner
@@ -37,15 +39,7 @@ def chosen(
     own = _found(parser, "--workload", workload)
     if not isinstance(own, OwnWorkload):
         parser.error(f"argument --workload: was {workload!r}; it must be an own.OwnWorkload")
-    try:
-        inputs = Inputs(*own.inputs(0))
-        tasks, shots = np.shape(inputs.support_y)[:2]
-        queries = np.shape(inputs.query_y)[1]
-    except (TypeError, ValueError, IndexError) as error:
-        parser.error(
-            f"argument --workload: {workload!r} made no inputs: {error}; they must be (weights, "
-            "support_x, support_y, query_x, query_y), each [tasks, examples, …]"
-        )
+    tasks, shots, queries = _sizes(parser, workload, own)
     for name in peers:
         if not callable(_found(parser, "--peer", name)):
             parser.error(f"argument --peer: was {name!r}; it must be a function")
@@ -55,10 +49,50 @@ def chosen(
     return [Workload(workload, network, tasks, shots, queries, 0, 0.0)], modules
 
 
-def _found(parser: argparse.ArgumentParser, option: str, source: str) -> Any:
+def _sizes(parser: argparse.ArgumentParser, source: str, own: OwnWorkload) -> tuple[int, int, int]:
+    """How many tasks, and support and query examples of each."""
+    error = f"argument --workload: the inputs of {source!r}"
     try:
-        return find(source)
+        with redirect_stdout(sys.stderr):  # `--json` has the standard output
+            inputs, again = (Inputs(*own.inputs(0)) for _ in range(2))
+    except Exception as raised:
+        parser.error(
+            f"{error} failed: {_told(raised)}; they must be (weights, support_x, support_y, "
+            "query_x, query_y)"
+        )
+    sizes = []
+    for name, array in inputs._asdict().items():
+        if name == "weights":
+            continue
+        if not isinstance(array, np.ndarray) or array.ndim < 2:
+            parser.error(
+                f"{error} had a {type(array).__name__} as {name}; it must be a NumPy array, "
+                "[tasks, examples, …]"
+            )
+        sizes.append(array.shape[:2])
+        if not np.array_equal(array, getattr(again, name)):
+            parser.error(f"{error} differ from call to call in {name}; a seed must decide them")
+    (tasks, shots), (_, queries) = sizes[1], sizes[3]
+    if sizes != [(tasks, shots)] * 2 + [(tasks, queries)] * 2:
+        parser.error(
+            f"{error} had {', '.join(map(str, sizes))} tasks and examples; all must have as many "
+            "tasks, and x as many examples as y"
+        )
+    return tasks, shots, queries
+
+
+def _found(parser: argparse.ArgumentParser, option: str, source: str) -> Any:
+    module = source.partition(":")[0]
+    try:
+        with redirect_stdout(sys.stderr):
+            return find(source)
     except ModuleNotFoundError as error:
         parser.error(f"argument {option}: was {source!r}; no module named {error.name!r}")
-    except ValueError as error:
+    except NoSuchObjectError as error:
         parser.error(f"argument {option}: {error}")
+    except Exception as raised:
+        parser.error(f"argument {option}: importing {module!r} failed: {_told(raised)}")
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}".rstrip(": ")

@@ -2,6 +2,7 @@
 
 import json
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class WorkerError(Exception):
-    """The worker crashed or did not answer in time; its last line of stderr is told."""
+    """The worker crashed or did not answer in time; what it raised, or said last, is told."""
 
 
 class Worker:
@@ -24,10 +25,11 @@ class Worker:
 
     Args:
       environment: its environment variables.
-      checkout: the folder whose `benchmarks` and `maml_jax` it runs.
+      folder: where it runs: the checkout whose packages it imports, or a user's own folder, where
+        the environment's `PYTHONPATH` has the checkout.
     """
 
-    def __init__(self, environment: Mapping[str, str], checkout: Path = ROOT):
+    def __init__(self, environment: Mapping[str, str], folder: Path = ROOT):
         # A file: a worker that writes much would wait for ever on a pipe that nobody reads.
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
@@ -36,7 +38,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             encoding="utf-8",
-            cwd=checkout,
+            cwd=folder,
             env=dict(environment),
         )
         self._answers: queue.Queue[str | None] = queue.Queue()
@@ -57,9 +59,9 @@ class Worker:
         except BrokenPipeError:
             answer = None
         except queue.Empty:
-            raise WorkerError(f"no answer in {patience:.0f} s{self._last_line()}") from None
+            raise WorkerError(f"no answer in {patience:.0f} s{self._said()}") from None
         if answer is None:
-            raise WorkerError(f"{self._how_it_ended()}{self._last_line()}")
+            raise WorkerError(f"{self._how_it_ended()}{self._said()}")
         return json.loads(answer)
 
     def close(self) -> None:
@@ -88,10 +90,29 @@ class Worker:
         code = self._process.wait()
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
-    def _last_line(self) -> str:
+    def _said(self) -> str:
         self._stderr.seek(0)
-        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
-        return f": {lines[-1].strip()}" if lines else ""
+        said = what_it_raised(self._stderr.read().decode(errors="replace"))
+        return f": {said}" if said else ""
+
+
+def what_it_raised(text: str) -> str:
+    """The exception of the last traceback in a text, and the last place of it that is a user's.
+
+    Without a traceback it is the last line.
+    """
+    _, traceback, raised = text.rpartition("Traceback (most recent call last):\n")
+    if not traceback:
+        return (text.strip().splitlines() or [""])[-1].strip()
+    # Frames are indented, the exception is not; notes and further lines of it follow.
+    error = next((line for line in raised.splitlines() if not line.startswith(" ")), "")
+    places = re.findall(r'^  File "([^<].*)", line (\d+)', raised, re.MULTILINE)
+    own = [
+        f" ({Path(file).name}, line {line})"
+        for file, line in places
+        if not any(str(part) in file for part in (ROOT, "site-packages", sys.base_prefix))
+    ]
+    return error.strip() + (own[-1] if own else "")
 
 
 def _close(stream: IO[Any] | None) -> None:

@@ -202,6 +202,9 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
         help="what `python -m benchmarks` wrote; a workload that several have is the last one's",
     )
     given = parser.parse_args(arguments).files
+    for file in given:
+        if not Path(file).resolve().is_relative_to(root.resolve()):
+            parser.error(f"FILE was {file!r}; it must lie in the project, whose documents name it")
     files = {
         Path(os.path.relpath(file, root)).as_posix(): script.read_results(parser, file)
         for file in given

@@ -128,7 +128,10 @@ def _numbers(record: dict[str, Any]) -> tuple[str, ...]:
     median, low, high = (1e3 * record[field] for field in ("median_s", "min_s", "max_s"))
     digits = 0 if median >= 100 else 1 if median >= 10 else 2
     peak, growth = (_megabytes(record["memory"][f"{kind}_bytes"]) for kind in ("peak", "growth"))
-    errors = " / ".join(f"{record[kind]['gradient_error']:.0e}" for kind in ("float64", "float32"))
+    errors = " / ".join(  # an earlier version's training is not compared in float32
+        f"{record[kind]['gradient_error']:.0e}" if kind in record else "–"
+        for kind in ("float64", "float32")
+    )
     return (
         f"{median:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})",
         f"{_ratio(record['ratio_of_medians'])} ({_ratio(record['median_ratio'])})",

@@ -31,7 +31,7 @@ from benchmarks import machine
 from benchmarks.peers import BEFORE, PEERS, REFERENCE
 from benchmarks.process import ROOT, Worker, WorkerError
 from benchmarks.worker import decode
-from benchmarks.workloads import Workload, to_json
+from benchmarks.workloads import Own, Workload, to_json
 
 EXACT_TASKS = 2
 TOLERANCE = {"float64": 1e-6, "float32": 0.1}
@@ -111,11 +111,12 @@ def _run_all(
     progress: Callable[[str], None],
 ) -> list[Record]:
     end = time.monotonic() + seconds
+    limit = f", {seconds:.0f} s" if seconds > 0 else " before the first workload"
 
     def patient() -> float:
         return min(patience, max(end - time.monotonic(), 1.0))
 
-    reason = f"the time was up, {seconds:.0f} s"
+    reason = f"the time was up{limit}"
     records: list[Record] = []
     for workload in workloads:
         found = None
@@ -217,7 +218,9 @@ def _start(
     patience: Callable[[], float],
 ) -> tuple[Worker, Record]:
     """A worker that was given its job, and its answer or how it failed."""
-    worker = stack.enter_context(Worker(environment(device, dtype, peer), peer.checkout))
+    # A user's files are found from where the user is.
+    folder = Path.cwd() if isinstance(workload.network, Own) else peer.checkout
+    worker = stack.enter_context(Worker(environment(device, dtype, peer), folder))
     job = {
         "workload": to_json(workload),
         "module": peer.module,

@@ -5,9 +5,9 @@ whole step: from the call until its result is finished on the device.
 
 The first line on stdin is the job: `workload`, `module`, `device`, `seed`, `dtype`, `timed`; a
 module may be followed by `#` and the `source` that its `prepare` takes. The
-answer's `status` is "ready" (with the loss, the gradient and, if timed, the first call's seconds)
-or "absent" (with a `reason`). Then each line `"run"` is answered by seconds per step, or of whole
-training per update, and `"finish"` by the peak memory.
+answer's `status` is "ready" (with the loss, the gradient and, if timed, the first call's seconds),
+"absent" or "refused" (with a `reason`). Then each line `"run"` is answered by seconds per step, or
+of whole training per update, and `"finish"` by the peak memory.
 Repeat by hand: `echo '{"workload": …}' | python -m benchmarks.worker`; `runner.py` writes the job.
 """
 
@@ -25,7 +25,7 @@ from typing import IO, Any
 import numpy as np
 
 from benchmarks import memory
-from benchmarks.peers import AbsentError, Program
+from benchmarks.peers import AbsentError, Program, RefusedError
 from benchmarks.workloads import flatten, from_json, make_inputs
 
 SHORT, BATCH = 0.02, 0.2
@@ -66,14 +66,12 @@ def serve(job: Mapping[str, Any], commands: IO[str], answers: IO[str]) -> None:
             answer(status="ready", loss=loss, gradient=encode(flatten(gradient)))
             return
         first_call_s, outputs = _timed(program)
-    except AbsentError as error:
-        answer(status="absent", reason=str(error))
-        return
-
-    try:
         loss, gradient = program.result(program.check() if program.check else outputs)
     except AbsentError as error:
         answer(status="absent", reason=str(error))
+        return
+    except RefusedError as error:
+        answer(status="refused", reason=str(error))
         return
     second_call_s, _ = _timed(program)
     step_s = second_call_s if second_call_s > WARM else _warm_up(program)

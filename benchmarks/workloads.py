@@ -179,19 +179,23 @@ def make_inputs(workload: Workload, seed: int, dtype: str = "float32") -> Inputs
     return _cast(inputs, np.dtype(dtype))
 
 
+class NoSuchObjectError(ValueError):
+    """`module:NAME` names nothing."""
+
+
 def find(source: str) -> Any:
     """The object that `module:NAME` names.
 
     Raises:
-      ValueError: it is not of that form, or there is no such object.
+      NoSuchObjectError: it is not of that form, or there is no such object.
       ModuleNotFoundError: there is no such module, or it needs another.
     """
     module, colon, name = source.partition(":")
     if not (module and colon and name):
-        raise ValueError(f"was {source!r}; it must be module:NAME")
+        raise NoSuchObjectError(f"was {source!r}; it must be module:NAME")
     found = importlib.import_module(module)
     if not hasattr(found, name):
-        raise ValueError(f"was {source!r}; the module has no {name}")
+        raise NoSuchObjectError(f"was {source!r}; the module has no {name}")
     return getattr(found, name)
 
 

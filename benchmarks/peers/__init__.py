@@ -72,3 +72,7 @@ part in whole training has a function `prepare_training` of the same kind."""
 
 class AbsentError(Exception):
     """This peer cannot take part in this workload on this machine, and why."""
+
+
+class RefusedError(Exception):
+    """What this peer computes is no meta-gradient to be compared, and why."""

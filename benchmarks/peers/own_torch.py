@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.peers import AbsentError, Program
+from benchmarks.peers import AbsentError, Program, RefusedError
 from benchmarks.workloads import Array, Inputs, Tree, Workload, find
 
 
@@ -27,23 +27,25 @@ def prepare(workload: Workload, inputs: Inputs, device: str, source: str) -> Pro
     step = find(source)
     arrays = dict(_named(inputs.weights))
     weights = {name: torch.from_numpy(a).to(target) for name, a in arrays.items()}
-    before = {name: tensor.clone() for name, tensor in weights.items()}
-    episodes = [_episodes(array).to(target) for array in inputs[1:]]
+    episodes = {
+        name: _episodes(array).to(target)
+        for name, array in inputs._asdict().items()
+        if name != "weights"
+    }
+    given = weights | episodes
+    before = {name: tensor.clone() for name, tensor in given.items()}
 
     def finished() -> tuple[Tensor, dict[str, Tensor]]:
         # Views, so that what a step asks of them (`requires_grad_`, `grad`) ends with it.
-        outputs = step({name: w.detach() for name, w in weights.items()}, *episodes)
+        outputs = step({name: w.detach() for name, w in weights.items()}, *episodes.values())
         if device == "gpu":
             torch.cuda.synchronize()
         return outputs
 
     def result(outputs: tuple[Tensor, dict[str, Tensor]]) -> tuple[float, Tree]:
-        loss, gradient = outputs
-        if changed := [name for name in weights if not torch.equal(weights[name], before[name])]:
-            raise AbsentError(f"it changed its weights in place: {', '.join(changed)}")
-        if gradient.keys() != weights.keys():
-            wrong = ", ".join(sorted(gradient.keys() ^ weights.keys()))
-            raise AbsentError(f"its gradient and the weights differ in the names {wrong}")
+        if changed := [name for name in given if not torch.equal(given[name], before[name])]:
+            raise RefusedError(f"it changed in place: {', '.join(changed)}")
+        loss, gradient = _checked(outputs, weights)
         numbers = {name: g.detach().cpu().numpy() for name, g in gradient.items()}
         return float(loss), _like(inputs.weights, numbers)
 
@@ -51,6 +53,32 @@ def prepare(workload: Workload, inputs: Inputs, device: str, source: str) -> Pro
         return torch.cuda.max_memory_allocated() if device == "gpu" else None
 
     return Program(finished, result, peak_bytes)
+
+
+def _checked(outputs: Any, weights: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """What a step must return, or why it is refused."""
+    if not (isinstance(outputs, tuple | list) and len(outputs) == 2):
+        raise RefusedError(
+            "it must return a pair, the mean loss and a dict of the meta-gradient; it returned a "
+            f"{type(outputs).__name__}"
+        )
+    loss, gradient = outputs
+    if not isinstance(gradient, dict):
+        raise RefusedError(
+            "its meta-gradient must be a dict by the names of the weights; it was a "
+            f"{type(gradient).__name__}"
+        )
+    if gradient.keys() != weights.keys():
+        wrong = ", ".join(sorted(map(str, gradient.keys() ^ weights.keys())))
+        raise RefusedError(f"its gradient and the weights differ in the names {wrong}")
+    for name, part in gradient.items():
+        shape = tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__
+        if shape != tuple(weights[name].shape):
+            raise RefusedError(
+                f"its gradient of {name} must be a tensor of the shape "
+                f"{tuple(weights[name].shape)}; it was {shape}"
+            )
+    return loss, gradient
 
 
 def _named(tree: Tree, prefix: str = "") -> Any:
@@ -83,7 +111,7 @@ def _name(key: str) -> str:
 
 
 def _episodes(array: Array) -> Tensor:
-    if array.dtype.kind in "iu":
-        return torch.from_numpy(array.astype(np.int64))
-    images = array.ndim == 5
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(array, -1, 2) if images else array))
+    """Images with channels first, whole numbers as int64."""
+    array = np.moveaxis(array, -1, 2) if array.ndim == 5 else array
+    array = array.astype(np.int64) if array.dtype.kind in "iu" else array
+    return torch.from_numpy(np.ascontiguousarray(array))

@@ -4,8 +4,11 @@ Every process runs the same program on the same arguments. What is the same on a
 without being sent; what may differ, such as a signal or a bad file, is agreed on.
 """
 
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -51,11 +54,8 @@ def initialize_hosts(
             raise InputError(
                 f"`process` was {process}; of {processes} the last is {processes - 1}."
             )
-    if coordinator is not None and not coordinator.rpartition(":")[2].isdigit():
-        raise InputError(
-            f"`coordinator` was {coordinator!r}; it must be an address and a port, like "
-            "10.0.0.1:1234."
-        )
+    if coordinator is not None:
+        _check_coordinator(coordinator, process)
     if not jax.distributed.is_initialized():
         # SIGTERM would be noted by a handler that training cannot put back after its own.
         jax.config.update("jax_enable_preemption_service", False)
@@ -73,6 +73,26 @@ def initialize_hosts(
                 f"`initialize_hosts` cannot join the processes: {_first_line(error)}"
             ) from error
     devices.use_all_hosts()
+
+
+def _check_coordinator(coordinator: str, process: int | None) -> None:
+    """An address and a port, and of process 0 one that is free: JAX ends where it is not."""
+    host, _, port = str(coordinator).rpartition(":")
+    if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
+        raise InputError(
+            f"`coordinator` was {coordinator!r}; it must be an address and a port, like "
+            "10.0.0.1:1234."
+        )
+    if process == 0:
+        with socket.socket() as here:
+            here.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                here.bind(("", int(port)))
+            except OSError as error:
+                raise InputError(
+                    f"`coordinator` was {coordinator!r}; its port cannot be had here "
+                    f"({error.strerror}): choose another."
+                ) from error
 
 
 def _first_line(error: Exception) -> str:
@@ -126,6 +146,30 @@ def agreed() -> Iterator[None]:
         raise fault
     if failed:
         raise InputError("another host refused its input; its message says why.")
+
+
+def check_shared(folder: Path, name: str) -> None:
+    """Whether all processes see the folder that the first sees, not one like it.
+
+    Raises:
+      InputError: they do not.
+    """
+    if count() == 1:
+        return
+    token = from_first(np.frombuffer(os.urandom(8), np.uint8)).tobytes().hex()
+    file = folder / f".seen-by-all-{token}"
+    try:
+        with agreed():
+            if is_first():
+                file.touch()
+        with agreed():
+            if not file.exists():
+                raise InputError(
+                    f"`{name}` was {folder}; all hosts must see it: name a folder they share."
+                )
+    finally:
+        if is_first():
+            file.unlink(missing_ok=True)
 
 
 def place(tree: Any, sharding: Sharding) -> Any:

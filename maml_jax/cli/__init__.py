@@ -96,3 +96,4 @@ def _set_up_jax(command: Any = None) -> None:
             jax.config.update("jax_compilation_cache_dir", str(folder))
             jax.config.update("jax_compilation_cache_max_size", COMPILED_BYTES)
     use_all_cores()
+    hosts.check_alike(command)

@@ -46,6 +46,29 @@ def join(command: Any) -> None:
         initialize_hosts(options.coordinator, options.process, options.processes)
 
 
+def check_alike(command: Any) -> None:
+    """Whether all hosts begin a run, or all go on with one: each waits for the others as it does.
+
+    It starts JAX, so it comes after `use_all_cores`.
+
+    Raises:
+      InputError: some begin and some go on.
+    """
+    from maml_jax.batching import hosts
+
+    if not _options_of(command).distributed:
+        return
+    resumes = command.resume is not None
+    if hosts.any_host(resumes) and hosts.any_host(not resumes):
+        raise InputError(
+            f"`resume` was {command.resume} on this host, and some of the others begin a new "
+            "run: give all hosts the same command."
+            if resumes
+            else "`resume` was given on another host, and not on this one: give all hosts the "
+            "same command."
+        )
+
+
 def run(command: Callable[[], int]) -> int:
     """The command's exit code; over many hosts a process that fails ends at once.
 

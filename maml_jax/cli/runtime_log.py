@@ -10,10 +10,14 @@ the process that writes has ended.
 import re
 import sys
 
-LOST = "another process has ended, so this one ends too; --resume goes on from the last checkpoint"
+LOST = (
+    "another process has ended or did not come, so this one ends too; "
+    "--resume goes on from the last checkpoint"
+)
 FATAL = "Terminating process because the JAX distributed service detected fatal errors"
 NOISE = re.compile(
-    r"^\[Gloo\] Rank |^[EWI]\d{4} .*(coordination_service|preemption_sync_manager)|"
+    r"\[Gloo\] Rank |^\d+ is connected to \d+ peer ranks|"
+    r"^[EWI]\d{4} .*(coordination_service|preemption_sync_manager)|"
     r"^Additional GRPC error information|^:[A-Z_]+:|^=== Source Location Trace|^external/xla"
 )
 """The runtime's lines about its own state."""

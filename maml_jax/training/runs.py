@@ -338,7 +338,8 @@ def locked(run: Path | str) -> Iterator[None]:
     Of many hosts the first holds the lock.
 
     Raises:
-      InputError: another process trains there, or there is no such folder.
+      InputError: another process trains there, there is no such folder, or the hosts do not share
+        it.
     """
     run = Path(run)
     filelock = require("filelock", "cli")
@@ -352,6 +353,7 @@ def locked(run: Path | str) -> Iterator[None]:
                     raise InputError(
                         f"`run` was {run}, in which another process trains now."
                     ) from error
+        hosts.check_shared(run, "resume")
         yield
 
 

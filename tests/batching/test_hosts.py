@@ -1,5 +1,7 @@
 """Training over many processes: the same as in one. What the command line says is in `test_cli`."""
 
+import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -51,10 +53,57 @@ def test_a_kill_ends_both_and_the_run_goes_on(tmp_path, monkeypatch):
     assert hosts.elsewhere(tmp_path, 200)["equal"]
 
 
+def train(folder, *alone):
+    """The exit codes and errors of two processes that train together, each with its options."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    joined = ["--distributed", "--coordinator", f"127.0.0.1:{port}", "--processes", "2"]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "maml_jax", "train", *own, *joined, "--process", str(number)],
+            cwd=folder,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            encoding="utf-8",
+        )
+        for number, own in enumerate(alone)
+    ]
+    try:
+        errors = [process.communicate(timeout=200)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    return [process.returncode for process in processes], errors
+
+
+@pytest.mark.slow  # two processes, three times
+def test_hosts_that_would_wait_for_one_another_say_so(tmp_path):
+    new = ["--recipe", "sinusoid", "--updates", "4", "--out", "new"]
+    codes, errors = train(tmp_path, ["--resume", "old"], new)
+    assert codes == [2, 2], errors
+    assert "--resume was old on this host" in errors[0]
+    assert "--resume was given on another host" in errors[1]
+    assert not list(tmp_path.iterdir())
+    codes, errors = train(tmp_path, new, new)
+    assert codes == [0, 0], errors
+    shutil.copytree(tmp_path / "new", tmp_path / "copy")
+    more = ["--updates", "8", "--resume"]
+    codes, errors = train(tmp_path, [*more, "new"], [*more, "copy"])
+    assert codes == [2, 2], errors
+    assert "--resume was copy; all hosts must see it: name a folder they share" in errors[1]
+    assert not list(tmp_path.glob("*/.seen*"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("nowhere", 0, 1), r"`coordinator` was 'nowhere'; it must be an address and a port"),
+        (("here:99999", 1, 2), r"`coordinator` was 'here:99999'; it must be an address and a port"),
+        (("here:７", 1, 2), r"`coordinator` was 'here:７'; it must be an address and a port"),
+        ((":1", 1, 2), r"`coordinator` was ':1'; it must be an address and a port"),
+        ((5, 1, 2), r"`coordinator` was 5; it must be an address and a port"),
         (("here:1", 2, 2), r"`process` was 2; of 2 the last is 1\."),
         (("here:1", -1, 2), r"`process` was -1; it must be an integer of at least 0\."),
         (("here:1", 0, 0), r"`processes` was 0; it must be an integer of at least 1\."),
@@ -64,6 +113,17 @@ def test_a_kill_ends_both_and_the_run_goes_on(tmp_path, monkeypatch):
 def test_bad_hosts_are_refused(arguments, message):
     with pytest.raises(mj.InputError, match=message):
         mj.initialize_hosts(*arguments)
+
+
+def test_a_port_that_another_has_is_refused():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(
+            mj.InputError, match=r"its port cannot be had here \(.*\): choose another"
+        ):
+            mj.initialize_hosts(address, 0, 2)
 
 
 def test_options_of_hosts_need_distributed():

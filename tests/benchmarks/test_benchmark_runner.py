@@ -90,7 +90,8 @@ def test_each_peer_is_timed_or_told_why_not(peers):
     assert "relative error of the gradient 1.0e-05" in found["wrong"]["reason"]
     assert found["absent"]["reason"] == "not today"
     assert found["missing"]["reason"] == "no module named 'no_such_framework'"
-    assert found["crashing"]["reason"] == "exit code 1: ValueError: last words"
+    crashed = "exit code 1: ValueError: last words (peer_crashing.py, line "
+    assert found["crashing"]["reason"].startswith(crashed)
     assert found["dying"]["reason"].startswith("exit code 3")
     assert any("1/2" in line for line in said)
     json.dumps(found, allow_nan=False)
@@ -105,7 +106,7 @@ def test_worker_that_does_not_answer_fails(peers):
 def test_when_the_time_is_up_the_rest_is_skipped(peers):
     found = outcomes(peers("honest"), seconds=0.0)
     assert found["maml_jax"]["status"] == "skipped"
-    assert found["maml_jax"]["reason"] == "the time was up, 0 s"
+    assert found["maml_jax"]["reason"] == "the time was up before the first workload"
     found = outcomes(peers("honest", "sleeping"), seconds=3.0)
     assert found["sleeping"]["status"] == "skipped"
     assert found["sleeping"]["reason"].startswith("the time was up, 3 s; no answer in")
