@@ -193,9 +193,7 @@ def create(config: Config, run: Path | str) -> tuple[Config, Problem, State]:
             with new_folder(run) as fresh:
                 fresh.mkdir()
                 write_record(fresh, record)
-    with hosts.agreed():
-        if not (run / "config.json").is_file():
-            raise InputError(f"`out` was {run}; all hosts must see it: name a folder they share.")
+    hosts.check_shared(run, "out")
     return config, problem, state
 
 
